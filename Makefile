@@ -1,0 +1,98 @@
+# Everything a person runs; `make` alone lists it. Works with GNU make 3.81 and later; uses uv when it is on the PATH.
+RECIPE ?= default
+SEED ?= 0
+EPOCHS ?=
+DEVICE ?= auto
+OUT ?=
+OVERWRITE ?=
+DATA ?= data
+VENV ?= .venv
+SEEDS ?= 3
+MINIMUM ?= 99.4
+RUN ?= $(or $(OUT),results/$(RECIPE)-seed$(SEED))
+
+PYTHON := $(VENV)/bin/python
+ENVIRONMENT := $(VENV)/.installed
+DEVELOPMENT := $(VENV)/.installed-dev
+UV := $(shell command -v uv 2>/dev/null)
+INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(PYTHON),$(PYTHON) -m pip install --quiet)
+SETTINGS = --recipe "$(RECIPE)" --device "$(DEVICE)" --data "$(DATA)" $(if $(EPOCHS),--epochs "$(EPOCHS)") $(if $(OVERWRITE),--overwrite)
+
+export MNIST_DATA := $(DATA)
+
+.DELETE_ON_ERROR:
+.PHONY: help setup env-update data train evaluate records readme view-results check-results check-params check-model check-all \
+	test test-model test-training lint clean clean-checkpoints
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 28
+	@echo "variables, here with their present values: RECIPE=$(RECIPE) SEED=$(SEED) EPOCHS=$(EPOCHS) DEVICE=$(DEVICE) OUT=$(OUT) OVERWRITE=$(OVERWRITE) DATA=$(DATA) VENV=$(VENV) SEEDS=$(SEEDS) MINIMUM=$(MINIMUM) RUN=$(RUN)"
+
+setup: $(ENVIRONMENT) data ## make the environment, fetch the data, check both
+	@$(PYTHON) environment.py --data "$(DATA)"
+
+env-update: ## install the newest packages, then check the environment
+	@rm -f $(ENVIRONMENT) $(DEVELOPMENT)
+	@$(MAKE) --no-print-directory UPGRADE=--upgrade $(ENVIRONMENT) data
+	@$(PYTHON) environment.py --data "$(DATA)"
+
+data: $(ENVIRONMENT) ## fetch MNIST where it is missing or damaged
+	@$(PYTHON) data.py --data "$(DATA)"
+
+train: $(ENVIRONMENT) ## train RECIPE with SEED; goes on where it was stopped
+	@$(PYTHON) train.py $(SETTINGS) --seed "$(SEED)" $(if $(OUT),--out "$(OUT)")
+
+evaluate: $(ENVIRONMENT) ## a trained run (RUN) on the test images, digit by digit
+	@$(PYTHON) evaluate.py "$(RUN)" --data "$(DATA)" --device "$(DEVICE)"
+
+view-results: $(ENVIRONMENT) ## all runs in one table, best first
+	@$(PYTHON) results.py
+
+check-results: $(ENVIRONMENT) ## fail unless RUN reached MINIMUM percent
+	@$(PYTHON) results.py check "$(RUN)" --minimum "$(MINIMUM)"
+
+records: $(ENVIRONMENT) ## train RECIPE with seeds 0 to SEEDS-1 and sum them up in results/records
+	@seed=0; while [ $$seed -lt $(SEEDS) ]; do $(PYTHON) train.py $(SETTINGS) --seed $$seed || exit; seed=$$((seed + 1)); done
+	@$(PYTHON) results.py record "$(RECIPE)"
+
+readme: $(ENVIRONMENT) ## write the records into the README's table
+	@$(PYTHON) results.py readme
+
+check-params: $(ENVIRONMENT) ## fail unless RECIPE's network has fewer than 20,000 parameters
+	@$(PYTHON) model.py "$(RECIPE)" --check parameters
+
+check-model: $(ENVIRONMENT) ## fail unless RECIPE's network keeps all rules
+	@$(PYTHON) model.py "$(RECIPE)" --check all
+
+check-all: check-params check-model setup ## parameters, rules and environment
+
+test: $(ENVIRONMENT) data ## all tests, one of them a real epoch on real MNIST
+	@$(PYTHON) -m pytest -q tests
+
+test-model: $(ENVIRONMENT) ## the tests of the networks
+	@$(PYTHON) -m pytest -q tests/test_model.py
+
+test-training: $(ENVIRONMENT) data ## the tests of training
+	@$(PYTHON) -m pytest -q tests/test_train.py
+
+lint: $(DEVELOPMENT) ## style, formatting, and the workflow against its schema
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+clean: ## remove caches; runs, data and environment stay
+	@find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
+	@rm -rf .pytest_cache .ruff_cache
+
+clean-checkpoints: ## remove the checkpoints of all runs; results.json stays
+	@rm -rf results/*/checkpoints
+
+# The environment is a stamp file that depends on the requirements: nothing is installed twice, nothing is stale.
+$(ENVIRONMENT): requirements.txt
+	@echo "installing the environment into $(VENV), once"
+	@test -x $(PYTHON) || $(if $(UV),$(UV) venv --quiet --seed $(VENV),python3 -m venv $(VENV))
+	@$(INSTALL) $(UPGRADE) -r requirements.txt
+	@touch $@
+
+$(DEVELOPMENT): requirements-dev.txt | $(ENVIRONMENT)
+	@$(INSTALL) $(UPGRADE) -r requirements-dev.txt
+	@touch $@

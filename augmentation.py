@@ -1,0 +1,91 @@
+"""Augmentation: random maps of whole batches on the device, a draw of its own for every image.
+
+    images = augment(images, recipe, erased=mean, generator=generator)
+
+Images are floats in 0..1, [N, 1, 28, 28]. Each map takes one parameter an image, and equals torchvision's functional
+transform applied to the images one by one (tests/test_augmentation.py); torchvision's own random transforms draw once
+for a whole batch.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as functional
+
+
+def augment(images, settings, erased, generator):
+    """Every map that `settings` (a Recipe) asks for, in the order affine, brightness, contrast, erasing.
+
+    `generator` is on the CPU, so that a seed gives the same draws on every device; `erased` is the value in erased
+    rectangles."""
+    count = len(images)
+
+    def draw(limit, centre=0.0):
+        return (centre + limit * (2 * torch.rand(count, generator=generator) - 1)).to(images.device)
+
+    if settings.rotation or settings.translation or settings.zoom or settings.shear:
+        width = images.shape[-1]
+        translation = torch.stack([draw(settings.translation * width), draw(settings.translation * width)], 1)
+        angle, scale, shear = draw(settings.rotation), draw(settings.zoom, 1), draw(settings.shear)
+        images = affine(images, angle, translation, scale, shear, settings.edge, settings.fill / 255)
+    if settings.brightness:
+        images = brightness(images, draw(settings.brightness, 1))
+    if settings.contrast:
+        images = contrast(images, draw(settings.contrast, 1))
+    if settings.erasing:
+        rectangle = rectangles(count, images.shape[-1], settings.erasing, generator)
+        images = erase(images, *rectangle.to(images.device), erased)
+    return images
+
+
+def affine(images, angle, translation, scale, shear, edge="fill", fill=0.0):
+    """Rotate by `angle` (degrees), shear along x (degrees), scale, then move by `translation` (pixels, [N, 2]: right,
+    down), bilinear.
+
+    The inverse matrix is that of torchvision.transforms.functional.affine, for square images. New pixels take the value
+    `fill`, or with edge="nearest" the nearest pixel of the image."""
+    turn, slant = torch.deg2rad(angle), torch.tan(torch.deg2rad(shear))
+    cosine, sine = torch.cos(turn), torch.sin(turn)
+    inverse = torch.stack([cosine - slant * sine, sine + slant * cosine, -sine, cosine], 1).view(-1, 2, 2) / scale.view(
+        -1, 1, 1
+    )
+    offset = -inverse @ translation.unsqueeze(2) * (2 / images.shape[-1])  # in grid units: the image spans -1..1
+    grid = functional.affine_grid(
+        torch.cat([inverse, offset], 2), list(images.shape), align_corners=False
+    )  # [N, 28, 28, 2]
+    if edge == "nearest":
+        return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    # Zeros outside of (image - fill) are `fill` outside of the image.
+    return functional.grid_sample(images - fill, grid, padding_mode="zeros", align_corners=False) + fill
+
+
+def brightness(images, factor):
+    """Multiply by `factor` ([N]) and clamp to 0..1."""
+    return (images * factor.view(-1, 1, 1, 1)).clamp(0, 1)
+
+
+def contrast(images, factor):
+    """Move away from each image's mean by `factor` ([N]) and clamp to 0..1."""
+    mean = images.mean((1, 2, 3), keepdim=True)
+    return (mean + (images - mean) * factor.view(-1, 1, 1, 1)).clamp(0, 1)
+
+
+def rectangles(count, width, probability, generator):
+    """[4, N]: top, left, height and width of the rectangle to erase in each image; height 0 where none is.
+
+    Random erasing (Zhong et al., arXiv 1708.04896) with torchvision's defaults: 2 to 33 % of the area, aspect .3 to
+    3.3. Where torchvision draws again because a side does not fit, the side is cut to fit."""
+    hit, area, aspect, top, left = torch.rand(5, count, generator=generator)
+    area = (0.02 + 0.31 * area) * width**2
+    aspect = torch.exp(math.log(0.3) + aspect * math.log(3.3 / 0.3))
+    height = (area * aspect).sqrt().round().clamp(max=width - 1) * (hit < probability)
+    breadth = (area / aspect).sqrt().round().clamp(max=width - 1)
+    return torch.stack([(top * (width - height + 1)).floor(), (left * (width - breadth + 1)).floor(), height, breadth])
+
+
+def erase(images, top, left, height, width, value):
+    """Set one rectangle of each image to `value`; the four bounds are [N], in pixels."""
+    pixel = torch.arange(images.shape[-1], device=images.device)
+    rows = (pixel >= top[:, None]) & (pixel < (top + height)[:, None])  # [N, 28]
+    columns = (pixel >= left[:, None]) & (pixel < (left + width)[:, None])
+    return images.masked_fill((rows[:, :, None] & columns[:, None, :]).unsqueeze(1), value)

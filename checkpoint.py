@@ -1,0 +1,97 @@
+"""Checkpoints: saved whole or not at all, the newest five kept, the newest whole one loaded.
+
+A checkpoint is a file `checkpoints/epoch_019.pt` of a run's folder, written at the end of an epoch; `best_model.pt`
+beside it is the one that validated best. A file is written under a temporary name, flushed to the disk and renamed, so
+a stop at any moment leaves the old files whole.
+"""
+
+import io
+import re
+import sys
+from pathlib import Path
+
+import torch
+
+import atomic
+
+KEEP = 5
+FORMAT = 1  # raised when what a checkpoint holds changes
+BEST = "best_model.pt"
+
+
+class DamagedCheckpoint(ValueError):
+    """A file that is not a whole checkpoint of this program."""
+
+
+def checkpoint_folder(run):
+    return Path(run) / "checkpoints"
+
+
+def epochs(run):
+    """{epoch: path} of the checkpoints in a run's folder, by rising epoch number."""
+    found = {}
+    for path in checkpoint_folder(run).glob("epoch_*.pt"):
+        number = re.fullmatch(r"epoch_(\d{3,})", path.stem)
+        if number:
+            found[int(number[1])] = path
+    return dict(sorted(found.items()))
+
+
+def save(run, state, best):
+    """Save the state at the end of epoch `state["epoch"]`, as best_model.pt too where it is the best, and keep the
+    newest five.
+
+    The best is written first: a stop between the two repeats the epoch, and ends with both."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, buffer)
+    if best:
+        atomic.replace_file(checkpoint_folder(run) / BEST, buffer.getvalue())
+    atomic.replace_file(checkpoint_folder(run) / f"epoch_{state['epoch']:03}.pt", buffer.getvalue())
+    for path in list(epochs(run).values())[:-KEEP]:
+        path.unlink(missing_ok=True)
+
+
+def load(path):
+    """The state in a checkpoint file. Raises DamagedCheckpoint, or ValueError for one of another format; never runs
+    code from the file."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # whatever torch, zip or pickle make of a broken file
+        raise DamagedCheckpoint(
+            f"{path} is not a whole checkpoint ({(str(error) or type(error).__name__).splitlines()[0]})"
+        ) from error
+    if not isinstance(state, dict) or "format" not in state:
+        raise DamagedCheckpoint(f"{path} is not a checkpoint of this program")
+    if state["format"] != FORMAT:
+        raise ValueError(
+            f"{path} has checkpoint format {state['format']}, this program reads format {FORMAT}: "
+            "use --overwrite to start afresh"
+        )
+    return state
+
+
+def load_newest(run):
+    """The newest whole state of a run, or None where it has no checkpoint. Warns of each damaged one; raises
+    DamagedCheckpoint when all are."""
+    found = epochs(run)
+    for path in reversed(found.values()):
+        try:
+            return load(path)
+        except DamagedCheckpoint as error:
+            print(f"warning: {error}; using the one before", file=sys.stderr)
+    if found:
+        raise DamagedCheckpoint(
+            f"every checkpoint in {checkpoint_folder(run)} is damaged: remove them, or use --overwrite to start afresh"
+        )
+    return None
+
+
+def deployed_weights(state):
+    """The model's weights as they are used: the averaged ones where the run averages."""
+    if state["averaged"] is None:
+        return state["model"]
+    return {
+        name.removeprefix("module."): value for name, value in state["averaged"].items() if name.startswith("module.")
+    }

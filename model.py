@@ -1,0 +1,375 @@
+"""The networks: each a list of layers that reads like its description, and the rules a network here must keep.
+
+    python model.py                        every network and its number of trainable parameters
+    python model.py NAME                   the layers of a network, or of the network of a recipe
+    python model.py NAME --check parameters|all     the rules; exit status 1 when one is broken
+
+Images are [N, 1, 28, 28], logits [N, 10]. Where a published network ends in log-softmax, that is in the cross-entropy
+loss here.
+"""
+
+import dataclasses
+import sys
+
+import torch
+from torch import nn
+
+import cli
+import recipes
+
+IMAGE = (1, 28, 28)
+DIGITS = 10
+PARAMETER_LIMIT = 20_000
+
+
+def default():
+    """This project's own."""
+
+    def block(inputs, outputs, kernel=3, padding=0, stride=1, pool=1):
+        convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+        return [
+            convolution,
+            *([nn.MaxPool2d(pool)] if pool > 1 else []),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        ]
+
+    return nn.Sequential(
+        *block(1, 16, kernel=4, stride=2),  # 16 x 13 x 13
+        *block(16, 16, padding=1),
+        *block(16, 16, padding=1, pool=2),  # 16 x 6 x 6
+        *block(16, 32, padding=1),
+        *block(32, 32),  # 32 x 4 x 4
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.05),
+        nn.Linear(32, DIGITS),
+    )
+
+
+def erav3():
+    """19,098 parameters: convolutions with bias at 28 x 28, then ReLU, then BatchNorm."""
+
+    def block(inputs, outputs):
+        return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True), nn.BatchNorm2d(outputs)]
+
+    return nn.Sequential(
+        *block(1, 12),
+        *block(12, 16),
+        nn.Dropout(0.05),
+        *block(16, 20),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.05),
+        *block(20, 24),
+        nn.Dropout(0.1),
+        *block(24, 24),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.1),
+        *block(24, 20),
+        nn.Conv2d(20, DIGITS, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+
+
+def mnist_ops():
+    """7,758 parameters: BatchNorm and dropout before each ReLU."""
+
+    def block(inputs, outputs):
+        return [
+            nn.Conv2d(inputs, outputs, 3, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.Dropout(0.05),
+            nn.ReLU(inplace=True),
+        ]
+
+    return nn.Sequential(
+        *block(1, 10),
+        *block(10, 10),
+        *block(10, 10),
+        *block(10, 10),
+        nn.MaxPool2d(2),
+        *block(10, 10),
+        *block(10, 16),
+        *block(16, 16),
+        nn.AvgPool2d(4),
+        nn.Conv2d(16, DIGITS, 1, bias=False),
+        nn.Flatten(),
+    )
+
+
+def mnist_7824():
+    """7,824 parameters: a squeeze to 4 channels after the pool, then widening."""
+
+    def block(inputs, outputs, kernel=3):
+        return [
+            nn.Conv2d(inputs, outputs, kernel, bias=False),
+            nn.ReLU(inplace=True),
+            nn.BatchNorm2d(outputs),
+            nn.Dropout(0.025),
+        ]
+
+    return nn.Sequential(
+        *block(1, 4),
+        *block(4, 10),
+        nn.MaxPool2d(2),
+        *block(10, 8, kernel=1),
+        *block(8, 4, kernel=1),
+        *block(4, 10),
+        *block(10, 16),
+        *block(16, 18),
+        *block(18, 16),
+        nn.AvgPool2d(4),
+        nn.Conv2d(16, DIGITS, 1, bias=False),
+        nn.Flatten(),
+    )
+
+
+def skeleton_510k():
+    """509,946 parameters: the baseline without BatchNorm, dropout or global average pooling."""
+
+    def block(inputs, outputs, kernel=3):
+        return [nn.Conv2d(inputs, outputs, kernel), nn.ReLU(inplace=True)]
+
+    return nn.Sequential(
+        *block(1, 32),
+        *block(32, 64),
+        *block(64, 128),
+        nn.MaxPool2d(2),
+        *block(128, 16, kernel=1),
+        *block(16, 32),
+        *block(32, 64),
+        *block(64, 128),
+        *block(128, 256),
+        nn.Conv2d(256, DIGITS, 3),
+        nn.Flatten(),
+    )
+
+
+def mnist_experiment():
+    """18,592 parameters: half of them in the second convolution."""
+
+    def block(inputs, outputs, padding=0):
+        return [
+            nn.Conv2d(inputs, outputs, 3, padding=padding, bias=False),
+            nn.ReLU(inplace=True),
+            nn.BatchNorm2d(outputs),
+            nn.Dropout(0.1),
+        ]
+
+    return nn.Sequential(
+        *block(1, 32),
+        *block(32, 32),
+        nn.Conv2d(32, 10, 1, bias=False),
+        nn.MaxPool2d(2),
+        *block(10, 16),
+        *block(16, 16),
+        *block(16, 16),
+        *block(16, 16, padding=1),
+        nn.AvgPool2d(6),
+        nn.Conv2d(16, DIGITS, 1, bias=False),
+        nn.Flatten(),
+    )
+
+
+ARCHITECTURES = {
+    "default": default,
+    "erav3": erav3,
+    "mnist-ops": mnist_ops,
+    "mnist-7824": mnist_7824,
+    "skeleton-510k": skeleton_510k,
+    "mnist-experiment": mnist_experiment,
+}
+
+
+def build(architecture):
+    """The network of that name with fresh weights from torch's global generator. Raises ValueError for an unknown
+    name."""
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"unknown architecture {architecture!r}; there are: {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[architecture]()
+
+
+def parameter_count(model):
+    """The number of trainable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A row of the layer table. Shapes are without the batch; kernel, stride and padding are None where a layer has
+    none."""
+
+    module: nn.Module
+    input: tuple
+    output: tuple
+    parameters: int
+    kernel: int | None
+    stride: int | None
+    padding: int | None
+    receptive_field: int  # pixels of the image, each way, that one output value depends on
+
+
+def layers(model):
+    """The layers in the order in which an image passes them, as a list of Layer.
+
+    The receptive field follows a chain of layers: r += (kernel - 1) * dilation * jump, jump *= stride
+    (Dumoulin & Visin, arXiv 1603.07285, and Araujo et al., Distill 2019).
+    """
+    calls = []
+    leaves = [module for module in model.modules() if not list(module.children())]
+    hooks = [leaf.register_forward_hook(lambda *call: calls.append(call)) for leaf in leaves]
+    try:
+        was_training = model.training
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, *IMAGE, device=next(model.parameters()).device))
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+
+    rows, receptive_field, jump = [], 1, 1
+    for module, (before,), after in calls:
+        kernel, stride, padding, dilation = window(module, before, after)
+        if kernel:
+            receptive_field += (kernel - 1) * dilation * jump
+            jump *= stride
+        rows.append(
+            Layer(
+                module,
+                tuple(before.shape[1:]),
+                tuple(after.shape[1:]),
+                parameter_count(module),
+                kernel,
+                stride,
+                padding,
+                receptive_field,
+            )
+        )
+    return rows
+
+
+def window(module, before, after):
+    """(kernel, stride, padding, dilation) of a layer that looks at a square window, else four None."""
+    if isinstance(module, nn.AdaptiveAvgPool2d):
+        size = before.shape[-1] // after.shape[-1]
+        return size, size, 0, 1
+    if not hasattr(module, "kernel_size"):
+        return None, None, None, None
+    square = [
+        value[0] if isinstance(value, tuple) else value for value in (module.kernel_size, module.stride, module.padding)
+    ]
+    dilation = getattr(module, "dilation", 1)
+    return *square, dilation[0] if isinstance(dilation, tuple) else dilation
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A rule for a network: what it asks for, what was found, and whether that is enough."""
+
+    name: str
+    found: str
+    kept: bool
+
+
+def parameter_rule(model):
+    """The rule this project is named after: fewer than 20,000 trainable parameters."""
+    count = parameter_count(model)
+    kept = count < PARAMETER_LIMIT
+    return Rule("trainable parameters", f"{count:,} {'<' if kept else '≥'} {PARAMETER_LIMIT:,}", kept)
+
+
+def rules(model):
+    """Every rule, as a list of Rule: the count, BatchNorm, dropout, global average pooling, input and output."""
+
+    def count(*kinds):
+        return sum(isinstance(module, kinds) for module in model.modules())
+
+    def at_least_one(name, found, remedy):
+        return Rule(name, f"{found} in the network" if found else f"none; add {remedy}", found > 0)
+
+    try:
+        table = layers(model)
+        shape = tuple(model(torch.zeros(2, *IMAGE)).shape)
+    except RuntimeError as error:
+        table, shape = [], f"refused: {str(error).splitlines()[0]}"
+    pools = sum(
+        isinstance(row.module, (nn.AvgPool2d, nn.AdaptiveAvgPool2d)) and row.input[-1] > 1 and row.output[-2:] == (1, 1)
+        for row in table
+    )
+    return [
+        parameter_rule(model),
+        at_least_one("BatchNorm", count(nn.BatchNorm2d), "nn.BatchNorm2d"),
+        at_least_one("dropout", count(nn.Dropout, nn.Dropout2d), "nn.Dropout"),
+        at_least_one("global average pooling", pools, "nn.AdaptiveAvgPool2d(1)"),
+        Rule("input 1×28×28 to output 10", f"2 images give {shape}", shape == (2, DIGITS)),
+    ]
+
+
+def describe(module):
+    """A layer in a few words."""
+    name = type(module).__name__
+    if isinstance(module, nn.Conv2d):
+        return f"{name} {module.in_channels}→{module.out_channels}"
+    return f"{name} {module.p}" if isinstance(module, nn.Dropout) else name
+
+
+def table(model):
+    """The layer table as text, one row a layer and the total."""
+
+    def row(layer, kernel, stride, padding, before, after, parameters, field):
+        return f"{layer:22}{kernel:>7}{stride:>7}{padding:>8}{before:>12}{after:>12}{parameters:>12}{field:>17}"
+
+    def size(shape):
+        return "×".join(map(str, shape))
+
+    def known(value):
+        return "" if value is None else value
+
+    lines = [row("layer", "kernel", "stride", "padding", "input", "output", "parameters", "receptive field")]
+    for layer in layers(model):
+        values = [known(value) for value in (layer.kernel, layer.stride, layer.padding)]
+        field = f"{layer.receptive_field}×{layer.receptive_field}"
+        lines.append(
+            row(describe(layer.module), *values, size(layer.input), size(layer.output), f"{layer.parameters:,}", field)
+        )
+    return "\n".join([*lines, row("total", "", "", "", "", "", f"{parameter_count(model):,}", "")])
+
+
+def report(name, model, checked):
+    """Print the rules that were checked; returns the exit status."""
+    for rule in checked:
+        print(f"{'ok  ' if rule.kept else 'FAIL'}  {rule.name}: {rule.found}")
+    broken = [rule.name for rule in checked if not rule.kept]
+    print(
+        f"{name} breaks: {', '.join(broken)}"
+        if broken
+        else f"{name} keeps {'all rules' if len(checked) > 1 else 'the rule'}"
+    )
+    return 1 if broken else 0
+
+
+def main(argv=None):
+    parser = cli.Parser(description="The networks, their layers and the rules they must keep.")
+    parser.add_argument("name", nargs="?", help="a network or a recipe; without it all networks are listed")
+    parser.add_argument("--check", choices=("parameters", "all"), help="check the rules instead of printing the layers")
+    arguments = parser.parse_args(argv)
+    if arguments.name is None:
+        for name in ARCHITECTURES:
+            print(f"{name:18}{parameter_count(build(name)):>10,} parameters")
+        return 0
+    known = {
+        **{name: name for name in ARCHITECTURES},
+        **{name: recipe.architecture for name, recipe in recipes.RECIPES.items()},
+    }
+    if arguments.name not in known:
+        parser.error(f"unknown network or recipe {arguments.name!r}; there are: {', '.join(known)}")
+    model = build(known[arguments.name])
+    if arguments.check:
+        return report(arguments.name, model, rules(model) if arguments.check == "all" else [parameter_rule(model)])
+    print(table(model))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
