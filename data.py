@@ -148,7 +148,7 @@ def read_idx(path):
     shape = np.frombuffer(content[4:start], ">i4") if len(content) >= start else []
     if content[:3] != b"\x00\x00\x08" or len(content) != start + np.prod(shape, dtype=int):
         raise ValueError(
-            f"{path} is not an IDX file of bytes: expected a magic number 0x0000080n and as many bytes as the header says"
+            f"{path} is not an IDX file of bytes: expected magic number 0x0000080n and as many bytes as the header says"
         )
     return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).view(*shape.tolist())
 

@@ -74,7 +74,7 @@ def read(run):
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}): remove it, or train again with --overwrite") from error
 
@@ -192,7 +192,7 @@ def readme(text, records):
 
 
 def read_records(folder=RECORDS):
-    return [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
+    return [json.loads(path.read_bytes()) for path in sorted(Path(folder).glob("*.json"))]
 
 
 def check(run, minimum):
@@ -226,7 +226,7 @@ def main(argv=None):
         print(f"wrote {RECORDS / arguments.recipe}.json")
     elif arguments.command == "readme":
         path = ROOT / "README.md"
-        atomic.replace_file(path, readme(path.read_text(), read_records()).encode())
+        atomic.replace_file(path, readme(path.read_text(encoding="utf-8"), read_records()).encode())
     else:
         found = runs()
         print(view(found) if found else f"no runs in {RUNS} yet: make train")

@@ -1,0 +1,35 @@
+import json
+
+import pytest
+
+import environment
+
+
+def test_a_ready_machine_passes(mnist_folder, capsys):
+    assert environment.main(["--data", str(mnist_folder)]) == 0
+    output = capsys.readouterr().out
+    assert all(name in output for name in ("python", "torch", "device", "threads", "disk", "4 files verified"))
+    assert "FAIL" not in output
+
+
+def test_what_is_wrong_is_named_with_its_remedy(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(environment, "requirements", lambda: {"torch": "99.0", "no-such-package": "1.0"})
+    assert environment.main(["--json", "--data", str(tmp_path)]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["torch"]["remedy"] == "needs torch >= 99.0: make env-update"
+    assert found["no-such-package"]["found"] == "missing"
+    assert found["data"]["remedy"] == "make data"
+    assert found["python"]["ok"]
+
+
+@pytest.mark.parametrize(("floor", "enough"), [("1.9", True), ("2.0", True), ("2.0.1", False), ("2.10", False)])
+def test_versions_compare_as_numbers(monkeypatch, floor, enough):
+    monkeypatch.setattr(environment.importlib.metadata, "version", lambda _: "2.0+cpu")
+    assert (environment.package_check("torch", floor).remedy == "") == enough
+
+
+def test_a_result_names_the_machine_it_was_made_on():
+    found = environment.describe(environment.pick_device("cpu"), "float32")
+    assert found["cpu"]
+    assert found["threads"] >= 1
+    assert found["commit"]

@@ -1,0 +1,50 @@
+import pytest
+import torch
+
+import evaluate
+import train
+
+
+@pytest.fixture
+def by_hand():
+    """Five images: the digits 0, 0, 1, 2 and 9, of which the second 0 is taken for a 9 and the 2 for a 1."""
+    logits = torch.full((5, 10), -10.0)
+    for image, predicted in enumerate([0, 9, 1, 1, 9]):
+        logits[image, predicted] = 10.0
+    return evaluate.Evaluation(logits, torch.tensor([0, 0, 1, 2, 9]))
+
+
+def test_figures_of_a_case_made_by_hand(by_hand):
+    assert by_hand.accuracy == 60.0
+    assert by_hand.misclassified == [1, 3]
+    assert by_hand.per_class_accuracy == {"0": 50.0, "1": 100.0, "2": 0.0, "9": 100.0}
+    assert by_hand.loss == pytest.approx(2 * 20 / 5, abs=1e-3)  # a wrong image costs the 20 between its two logits
+
+
+def test_confusion_has_true_digits_in_rows(by_hand):
+    expected = torch.zeros(10, 10, dtype=torch.long)
+    for true, predicted in ((0, 0), (0, 9), (1, 1), (2, 1), (9, 9)):
+        expected[true, predicted] += 1
+    assert by_hand.confusion.equal(expected)
+
+
+def test_a_run_is_evaluated_from_its_newest_checkpoint(train_small, tmp_path, capsys):
+    train_small("--epochs", 2)
+    assert evaluate.main([str(tmp_path / "run"), "--device", "cpu"]) == 0
+    output = capsys.readouterr().out
+    accuracy = train.results.read(tmp_path / "run")["final_test_accuracy"]
+    assert f"accuracy {accuracy:.2f} %" in output
+    assert "epoch 2" in output
+    assert "misclassified" in output
+
+
+def test_without_a_checkpoint_the_remedy_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="make train"):
+        evaluate.main([str(tmp_path), "--device", "cpu"])
+
+
+def test_dropout_is_off(small_mnist):
+    network = torch.nn.Sequential(torch.nn.Dropout(0.9), torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    _, test = small_mnist
+    first, second = (evaluate.evaluate(network, test, lambda images: images).logits for _ in range(2))
+    assert first.equal(second)

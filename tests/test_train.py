@@ -1,0 +1,287 @@
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import checkpoint
+import data
+import environment
+import evaluate
+import model
+import recipes
+import results
+import train
+
+GATE = 98.0  # percent after one epoch; the published gate is 95
+
+
+def start(recipe, images, seed=0):
+    training, test = images
+    return train.Run(recipe, seed, torch.device("cpu"), *data.split(training, seed), test)
+
+
+def final_state(folder):
+    return checkpoint.load_newest(folder)
+
+
+def assert_equal(one, other):
+    """Two states are equal bit for bit; the measured seconds aside."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one.keys() - {"seconds"}:
+            assert_equal(one[key], other[key])
+    elif isinstance(one, list):
+        assert len(one) == len(other)
+        for left, right in zip(one, other, strict=True):
+            assert_equal(left, right)
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    else:
+        assert one == other
+
+
+def test_one_epoch_of_the_default_on_the_real_data_passes_the_gate(mnist_folder, tmp_path, capsys):
+    assert train.main(["--epochs", "1", "--data", str(mnist_folder), "--out", str(tmp_path)]) == 0
+    found = results.read(tmp_path)
+    assert found["final_test_accuracy"] >= GATE
+    assert min(found["per_class_accuracy"].values()) >= 95
+    assert found["total_parameters"] < model.PARAMETER_LIMIT
+    assert "epoch 1/1" in capsys.readouterr().out
+    loaded, normalisation, _ = evaluate.load_model(tmp_path, torch.device("cpu"))
+    _, test = data.load(mnist_folder)
+    assert evaluate.evaluate(loaded, test, normalisation).accuracy == found["final_test_accuracy"]
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_every_recipe_trains(name, train_small, tmp_path):
+    assert train_small("--recipe", name, "--epochs", 1)[0] == 0
+    found = results.read(tmp_path / "run")
+    assert found["finished"]
+    assert all(math.isfinite(value) for value in found["history"][0].values())
+
+
+def test_results_hold_what_the_contract_names(train_small, tmp_path):
+    train_small("--epochs", 2, "--seed", 3)
+    text = (tmp_path / "run" / "results.json").read_text()
+    found = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is not strict JSON"))
+    assert found["recipe"] == dataclasses.asdict(recipes.recipe("default", epochs=2, batch_size=100))
+    assert (found["schema"], found["finished"], found["seed"], found["total_epochs"]) == (1, True, 3, 2)
+    assert found["final_test_accuracy"] == found["history"][-1]["test_accuracy"]
+    low, high = found["final_test_accuracy_ci95"]
+    assert low < found["final_test_accuracy"] < high
+    assert set(found["per_class_accuracy"]) == set("0123456789")
+    assert set(found["history"][0]) == {
+        "epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss", "test_accuracy", "seconds",
+    }  # fmt: skip
+    assert found["training_time"] == pytest.approx(sum(entry["seconds"] for entry in found["history"]))
+    assert {"python", "torch", "numpy", "platform", "cpu", "device", "threads", "commit"} <= set(found["environment"])
+
+
+def test_one_cycle_is_stepped_once_a_batch_and_reaches_its_peak(small_mnist):
+    run = start(recipes.recipe("erav3", epochs=2), small_mnist)
+    rates = []
+    run.optimizer.register_step_pre_hook(lambda *_: rates.append(run.rate))
+    run.advance()
+    run.advance()
+    assert len(rates) == 2 * math.ceil(1000 / 128)
+    assert rates[0] == pytest.approx(0.1 / 25)
+    assert max(rates) == pytest.approx(0.1, rel=0.02)
+    assert rates[-1] < 0.01
+
+
+def test_step_drops_the_rate_after_its_epochs(small_mnist):
+    run = start(recipes.recipe("mnist-ops", epochs=4, step_epochs=2), small_mnist)
+    for _ in range(4):
+        run.advance()
+    assert [entry["lr"] for entry in run.history] == pytest.approx([0.05, 0.05, 0.005, 0.005])
+
+
+def test_an_update_of_the_optimizer_is_torchs_own(small_mnist):
+    run = start(recipes.recipe("default"), small_mnist)
+    assert isinstance(run.optimizer, torch.optim.SGD)
+    assert run.optimizer.defaults["nesterov"]
+    assert isinstance(start(recipes.recipe("mnist-experiment-aug"), small_mnist).optimizer, torch.optim.Adagrad)
+
+
+def test_the_average_is_exponential_and_includes_batch_norm(small_mnist):
+    recipe = recipes.recipe("default", average_decay=0.9, epochs=1, batch_size=500)
+    run = start(recipe, small_mnist)
+    seen = []
+    run.optimizer.register_step_post_hook(
+        lambda *_: seen.append({name: value.detach().clone() for name, value in run.model.state_dict().items()})
+    )
+    run.train_epoch(1)
+    assert len(seen) == 2
+    for name, value in run.deployed.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.9 * seen[0][name] + 0.1 * seen[1][name])
+
+
+def test_plain_epochs_are_the_last_and_leave_images_alone(small_mnist):
+    run = start(recipes.recipe("erav3", epochs=3, plain_epochs=1), small_mnist)
+    images = run.training.images[:4]
+    generator = torch.Generator().manual_seed(0)
+    assert not run.prepare(2, generator)(images).equal(run.normalisation(images))
+    assert run.prepare(3, generator)(images).equal(run.normalisation(images))
+
+
+def test_bfloat16_trains_too(small_mnist):
+    run = start(recipes.recipe("default", precision="bfloat16", epochs=1, batch_size=500), small_mnist)
+    loss, _ = run.train_epoch(1)
+    assert math.isfinite(loss)
+    assert all(parameter.dtype == torch.float32 for parameter in run.model.parameters())
+
+
+def test_a_seed_decides_the_weights(train_small, tmp_path):
+    for seed, folder in ((0, "a"), (0, "b"), (1, "c")):
+        train_small("--epochs", 2, "--seed", seed, out=folder)
+    a, b, c = (final_state(tmp_path / folder) for folder in "abc")
+    assert_equal(a, b)
+    assert not torch.equal(a["model"]["0.weight"], c["model"]["0.weight"])
+
+
+@pytest.mark.parametrize("stops", [(1,), (2,), (3,), (1, 2, 3)])
+@pytest.mark.parametrize("name", ["default", "erav3"])
+def test_a_resumed_run_equals_the_uninterrupted_one(train_small, tmp_path, monkeypatch, name, stops):
+    settings = ("--recipe", name, "--epochs", 4)
+    train_small(*settings, out="whole")
+    save = checkpoint.save
+
+    def stop_after_saving(run, state, best):
+        save(run, state, best)
+        if state["epoch"] in stops:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", stop_after_saving)
+    for _ in stops:
+        with pytest.raises(KeyboardInterrupt):
+            train_small(*settings)
+    monkeypatch.setattr(checkpoint, "save", save)
+    assert f"going on after epoch {stops[-1]} of 4" in train_small(*settings)[1]
+    assert_equal(final_state(tmp_path / "run"), final_state(tmp_path / "whole"))
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(mnist_folder, tmp_path):
+    command = [sys.executable, str(Path(__file__).with_name("killed_run.py")), str(mnist_folder)]
+    command += ["--epochs", "6", "--batch-size", "100", "--device", "cpu", "--out"]
+    place = {**os.environ, "PYTHONPATH": str(train.results.ROOT)}
+    subprocess.run([*command, tmp_path / "whole"], check=True, env=place, stdout=subprocess.DEVNULL)
+    with subprocess.Popen([*command, tmp_path / "killed"], env=place, stdout=subprocess.PIPE, text=True) as process:
+        while "epoch 3/6" not in process.stdout.readline():
+            assert process.poll() is None
+        process.kill()
+    assert not results.read(tmp_path / "killed")["finished"]
+    output = subprocess.run(
+        [*command, tmp_path / "killed"], check=True, env=place, capture_output=True, text=True
+    ).stdout
+    assert "going on after epoch" in output
+    assert_equal(final_state(tmp_path / "killed"), final_state(tmp_path / "whole"))
+
+
+def test_a_finished_run_is_shown_and_not_touched_without_overwrite(train_small, tmp_path):
+    first = train_small("--epochs", 1)[1].splitlines()
+    path = tmp_path / "run" / "results.json"
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    status, output, _ = train_small("--epochs", 1)
+    assert status == 0
+    assert "finished already" in output
+    assert output.splitlines()[-1] == first[-1]
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+    assert train_small("--epochs", 1, "--overwrite")[0] == 0
+    assert path.stat().st_mtime_ns != before[1]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [(("--epochs", 3), "epochs"), (("--seed", 1), "seed"), (("--architecture", "erav3"), "architecture")],
+)
+def test_another_recipe_or_seed_in_the_same_folder_is_refused_by_name(train_small, tmp_path, changes, field, finished):
+    train_small("--epochs", 2)
+    if not finished:
+        (tmp_path / "run" / "results.json").unlink()
+    with pytest.raises(ValueError, match=rf"holds a run with {field} .*--overwrite"):
+        train_small("--epochs", 2, *changes)
+    assert checkpoint.load_newest(tmp_path / "run")["epoch"] == 2
+
+
+def test_the_best_is_by_validation_then_loss_then_the_later(small_mnist):
+    run = start(recipes.recipe("default"), small_mnist)
+    figures = [(98, 0.1), (100, 0.3), (100, 0.2), (100, 0.2), (96, 0.0)]
+    run.history = [
+        {"epoch": epoch, "val_accuracy": accuracy, "val_loss": loss}
+        for epoch, (accuracy, loss) in enumerate(figures, 1)
+    ]
+    assert run.best["epoch"] == 4
+
+
+def test_best_model_is_the_best_epochs(train_small, tmp_path):
+    train_small("--epochs", 3)
+    history = results.read(tmp_path / "run")["history"]
+    best = max(history, key=lambda entry: (entry["val_accuracy"], -entry["val_loss"], entry["epoch"]))
+    saved = checkpoint.load(checkpoint.checkpoint_folder(tmp_path / "run") / "best_model.pt")
+    assert saved["epoch"] == best["epoch"]
+
+
+def test_an_infinite_rate_stops_and_the_last_checkpoint_stands(train_small, small_mnist, tmp_path):
+    with pytest.raises(FloatingPointError, match=r"the loss became .* in epoch 1"):
+        train_small("--epochs", 2, "--learning-rate", 1e20, "--schedule", "constant")
+    assert not checkpoint.epochs(tmp_path / "run")
+
+
+def test_a_poisoned_image_stops_before_the_update(small_mnist):
+    run = start(recipes.recipe("default", rotation=0, translation=0, zoom=0, shear=0), small_mnist)
+    run.training.images[0] = math.nan
+    with pytest.raises(FloatingPointError):
+        run.train_epoch(1)
+    assert all(parameter.isfinite().all() for parameter in run.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--recipe", "quick"], "'quick'"),
+        (["--epochs", "0"], "epochs"),
+        (["--epochs", "-1"], "epochs"),
+        (["--epochs", "many"], "epochs"),
+        (["--learning-rate", "nan"], "learning_rate"),
+        (["--nesterov", "maybe"], "nesterov"),
+        (["--architecture", "resnet"], "'resnet'"),
+        (["--device", "tpu"], "'tpu'"),
+        (["--seed", "-1"], "seed"),
+        (["--seed", "one"], "seed"),
+        (["--speed", "1"], "--speed"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(train_small, tmp_path, arguments, named):
+    status, _, errors = train_small(*arguments)
+    assert status == 2
+    assert errors.count("\n") == 1
+    assert named in errors
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_an_absent_device_is_refused(train_small):
+    status, _, errors = train_small("--device", "cuda")
+    assert status == 2
+    assert "not available" in errors
+
+
+def test_a_batch_larger_than_the_data_is_refused(train_small):
+    with pytest.raises(ValueError, match="batch_size must be at most 1,000"):
+        train_small("--batch-size", 1001)
+
+
+def test_precision_follows_the_processor(monkeypatch):
+    cpu = torch.device("cpu")
+    for flags, expected in (("avx2 avx512f", "float32"), ("avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16")):
+        monkeypatch.setattr(environment, "cpuinfo", lambda _, flags=flags: flags)
+        assert environment.pick_precision("auto", cpu) == expected
+    assert environment.pick_precision("float32", cpu) == "float32"
