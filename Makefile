@@ -21,7 +21,7 @@ SETTINGS = --recipe "$(RECIPE)" --device "$(DEVICE)" --data "$(DATA)" $(if $(EPO
 export MNIST_DATA := $(DATA)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup env-update data train evaluate records readme view-results check-results check-params check-model check-all \
+.PHONY: help setup env-update data train evaluate records bench readme view-results check-results check-params check-model check-all \
 	test test-model test-training lint clean clean-checkpoints
 
 help: ## this list
@@ -55,6 +55,9 @@ records: $(ENVIRONMENT) ## train RECIPE with seeds 0 to SEEDS-1 and sum them up 
 	@seed=0; while [ $$seed -lt $(SEEDS) ]; do $(PYTHON) train.py $(SETTINGS) --seed $$seed || exit; seed=$$((seed + 1)); done
 	@$(PYTHON) results.py record "$(RECIPE)"
 
+bench: $(ENVIRONMENT) data ## time an epoch of the default beside one as published (minutes)
+	@$(PYTHON) benchmark.py --data "$(DATA)"
+
 readme: $(ENVIRONMENT) ## write the records into the README's table
 	@$(PYTHON) results.py readme
 
@@ -87,12 +90,14 @@ clean-checkpoints: ## remove the checkpoints of all runs; results.json stays
 	@rm -rf results/*/checkpoints
 
 # The environment is a stamp file that depends on the requirements: nothing is installed twice, nothing is stale.
-$(ENVIRONMENT): requirements.txt
-	@echo "installing the environment into $(VENV), once"
-	@test -x $(PYTHON) || $(if $(UV),$(UV) venv --quiet --seed $(VENV),python3 -m venv $(VENV))
+$(ENVIRONMENT): requirements.txt | $(PYTHON)
+	@echo "installing the environment into $(VENV), once: torch is large"
 	@$(INSTALL) $(UPGRADE) -r requirements.txt
 	@touch $@
 
-$(DEVELOPMENT): requirements-dev.txt | $(ENVIRONMENT)
+$(DEVELOPMENT): requirements-dev.txt | $(PYTHON)
 	@$(INSTALL) $(UPGRADE) -r requirements-dev.txt
 	@touch $@
+
+$(PYTHON):
+	@$(if $(UV),$(UV) venv --quiet --seed "$(VENV)",python3 -m venv "$(VENV)")

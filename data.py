@@ -198,7 +198,7 @@ class Normalisation:
 
     @classmethod
     def of(cls, images):
-        deviation, mean = torch.std_mean(images.double(), correction=0)
+        deviation, mean = torch.std_mean(images, correction=0)
         return cls(mean.item(), deviation.item())
 
     def __call__(self, images):

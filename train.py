@@ -84,6 +84,7 @@ class Run:
         self.training, self.validation, self.test = training, validation, test
         self.normalisation = data.Normalisation.of(training.images)
         self.precision = environment.pick_precision(recipe.precision, device)
+        self.environment = environment.describe(device, self.precision)
         torch.manual_seed(epoch_seed(seed, 0))
         self.model = networks.build(recipe.architecture).to(device, memory_format=torch.channels_last)
         self.averaged = None
@@ -227,7 +228,7 @@ class Run:
             "best_validation_accuracy": self.best["val_accuracy"],
             "per_class_accuracy": test.per_class_accuracy,
             "history": self.history,
-            "environment": environment.describe(self.device, self.precision),
+            "environment": self.environment,
         }
 
 
