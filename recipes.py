@@ -41,6 +41,7 @@ class Recipe:
     warmup: float = setting(0.3, "one_cycle: share of the steps in which the rate rises", 0, 1)
     start_divisor: float = setting(25.0, "one_cycle: first rate = peak / this", 1)
     final_divisor: float = setting(1e4, "one_cycle: last rate = first rate / this", 1)
+    cycle_momentum: bool = setting(False, "one_cycle: momentum falls from .95 to .85 as the rate rises, and back")
     step_epochs: int = setting(27, "step: epochs between two drops of the rate", 1)
     step_factor: float = setting(0.1, "step: what the rate is multiplied by at a drop", 0, 1)
 
@@ -96,6 +97,7 @@ RECIPES = {
             nesterov=True,
             weight_decay=5e-4,
             schedule="one_cycle",
+            cycle_momentum=True,  # not set there, so torch's default
             rotation=15,
             translation=0.1,
             zoom=0.1,

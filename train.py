@@ -64,7 +64,7 @@ def make_schedule(recipe, optimizer, epoch_steps):
             pct_start=recipe.warmup,
             div_factor=recipe.start_divisor,
             final_div_factor=recipe.final_divisor,
-            cycle_momentum=False,
+            cycle_momentum=recipe.cycle_momentum,
         )
     drop = recipe.step_factor if recipe.schedule == "step" else 1.0
     return torch.optim.lr_scheduler.StepLR(optimizer, recipe.step_epochs * epoch_steps, drop)
@@ -288,17 +288,15 @@ def train(recipe, seed, device, folder, data_folder):
     if state:
         run.restore(state)
         print(f"going on after epoch {len(run.history)} of {recipe.epochs}")
-    # A stop between the last checkpoint and results.json leaves all epochs done and the results to be written.
-    evaluation = evaluate.evaluate(run.deployed, test, run.normalisation) if run.finished else None
+    if run.finished:  # it was stopped between its last checkpoint and its results
+        results.write(folder / "results.json", run.results(evaluate.evaluate(run.deployed, test, run.normalisation)))
     while not run.finished:
         evaluation = run.advance()
         checkpoint.save(folder, run.state(), best=run.best is run.history[-1])
         results.write(folder / "results.json", run.results(evaluation))
         tqdm.write(epoch_line(run.history[-1], recipe.epochs))
         sys.stdout.flush()
-    found = run.results(evaluation)
-    results.write(folder / "results.json", found)
-    return found
+    return results.read(folder)
 
 
 def boolean(text):

@@ -94,6 +94,15 @@ def test_one_cycle_is_stepped_once_a_batch_and_reaches_its_peak(small_mnist):
     assert rates[-1] < 0.01
 
 
+def test_a_run_stopped_between_its_last_checkpoint_and_its_results_gets_them(train_small, tmp_path):
+    train_small("--epochs", 2)
+    path = tmp_path / "run" / "results.json"
+    whole = results.read(tmp_path / "run")
+    path.unlink()
+    train_small("--epochs", 2)
+    assert results.read(tmp_path / "run") == whole
+
+
 def test_step_drops_the_rate_after_its_epochs(small_mnist):
     run = start(recipes.recipe("mnist-ops", epochs=4, step_epochs=2), small_mnist)
     for _ in range(4):
