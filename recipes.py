@@ -86,8 +86,26 @@ def check(field, value):
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        # This project's own.
-        Recipe(),
+        # This project's own, chosen on 10,000 held-out training images.
+        Recipe(
+            name="default",
+            architecture="default",
+            epochs=16,
+            batch_size=256,
+            learning_rate=0.3,
+            nesterov=True,
+            weight_decay=1e-3,
+            label_smoothing=0.1,
+            schedule="one_cycle",
+            warmup=0.2,
+            average_decay=0.99,  # a memory of 100 steps, under half an epoch
+            precision="auto",
+            rotation=10,
+            translation=0.07,  # 2 pixels
+            zoom=0.1,
+            shear=5,
+            plain_epochs=2,
+        ),
         # The published systems, as published. Where they leave a setting open, the comment says what was chosen.
         Recipe(
             name="erav3",
