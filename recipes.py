@@ -46,8 +46,9 @@ class Recipe:
     step_factor: float = setting(0.1, "step: what the rate is multiplied by at a drop", 0, 1)
 
     average_decay: float = setting(
-        0.0, "decay of the exponential moving average of the weights, a step; 0 is no averaging", 0, 1
+        0.0, "decay of the moving average of the weights, an update; 0 is no averaging", 0, 1
     )
+    average_steps: int = setting(1, "steps between two updates of the average", 1)
     precision: str = setting(
         "float32",
         "arithmetic of training; auto is bfloat16 where the processor has it",
@@ -63,7 +64,6 @@ class Recipe:
     brightness: float = setting(0.0, "augmentation: brightness 1 ± this", 0, 1)
     contrast: float = setting(0.0, "augmentation: contrast 1 ± this", 0, 1)
     erasing: float = setting(0.0, "augmentation: probability that a rectangle is erased", 0, 1)
-    plain_epochs: int = setting(0, "last epochs, trained on images as they are", 0)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -90,21 +90,23 @@ RECIPES = {
         Recipe(
             name="default",
             architecture="default",
-            epochs=16,
+            epochs=13,
             batch_size=256,
             learning_rate=0.3,
             nesterov=True,
             weight_decay=1e-3,
             label_smoothing=0.1,
             schedule="one_cycle",
-            warmup=0.2,
-            average_decay=0.99,  # a memory of 100 steps, under half an epoch
+            warmup=0.15,
+            start_divisor=10,
+            final_divisor=1,  # the rate stays high to the end: the average does the annealing
+            average_decay=0.95,
+            average_steps=5,  # a memory of 100 steps, under half an epoch
             precision="auto",
             rotation=10,
             translation=0.07,  # 2 pixels
             zoom=0.1,
             shear=5,
-            plain_epochs=2,
         ),
         # The published systems, as published. Where they leave a setting open, the comment says what was chosen.
         Recipe(

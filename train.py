@@ -51,6 +51,7 @@ def make_optimizer(recipe, model):
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
+        fused=True,
     )
 
 
@@ -111,14 +112,6 @@ class Run:
         epoch."""
         return max(self.history, key=lambda entry: (entry["val_accuracy"], -entry["val_loss"], entry["epoch"]))
 
-    def prepare(self, epoch, generator):
-        """The function that turns images into the network's input in this epoch."""
-        if epoch > self.recipe.epochs - self.recipe.plain_epochs:
-            return self.normalisation
-        return lambda images: self.normalisation(
-            augmentation.augment(images, self.recipe, self.normalisation.mean, generator)
-        )
-
     def train_epoch(self, epoch):
         """One pass over the training images: (mean loss, accuracy in percent) over its batches. Raises
         FloatingPointError when the loss is not finite."""
@@ -128,7 +121,11 @@ class Run:
         self.model.train()
         total_loss = torch.zeros((), device=self.device)
         correct = torch.zeros((), dtype=torch.long, device=self.device)
-        batches = data.batches(self.training, self.recipe.batch_size, self.prepare(epoch, generator), generator)
+
+        def prepare(images):
+            return self.normalisation(augmentation.augment(images, self.recipe, self.normalisation.mean, generator))
+
+        batches = data.batches(self.training, self.recipe.batch_size, prepare, generator)
         with tqdm(
             total=len(self.training),
             desc=f"epoch {epoch}/{self.recipe.epochs}",
@@ -147,7 +144,7 @@ class Run:
                 self.optimizer.step()
                 self.schedule.step()
                 self.optimizer.zero_grad()
-                if self.averaged:
+                if self.averaged and step % self.recipe.average_steps == 0:
                     self.averaged.update_parameters(self.model)
                 total_loss += loss.detach() * len(labels)
                 correct += (logits.detach().argmax(1) == labels).sum()
