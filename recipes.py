@@ -90,7 +90,7 @@ RECIPES = {
         Recipe(
             name="default",
             architecture="default",
-            epochs=13,
+            epochs=12,
             batch_size=256,
             learning_rate=0.3,
             nesterov=True,

@@ -78,6 +78,7 @@ class Malice:
         return Path.touch, (self.target,)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
 def test_a_checkpoint_cannot_run_code(tmp_path, write):
     path, target = tmp_path / "epoch_001.pt", tmp_path / "was-here"
