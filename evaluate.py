@@ -77,7 +77,9 @@ def load_model(run, device):
     FileNotFoundError without one."""
     state = checkpoint.load_newest(run)
     if state is None:
-        raise FileNotFoundError(f"no checkpoint in {checkpoint.checkpoint_folder(run)}: train first, with make train")
+        raise FileNotFoundError(
+            f"no checkpoint in {checkpoint.checkpoint_folder(run)}: make train (OVERWRITE=1 where they were removed)"
+        )
     model = networks.build(state["recipe"]["architecture"])
     model.load_state_dict(checkpoint.deployed_weights(state))
     return (

@@ -234,7 +234,7 @@ def check_finite(loss, epoch):
     if not torch.isfinite(loss):
         raise FloatingPointError(
             f"the loss became {loss.item()} in epoch {epoch}: stopped; the last checkpoint stands. "
-            "Try a lower --learning-rate with --overwrite"
+            "Try a lower --learning-rate, with --overwrite"
         )
 
 
@@ -269,7 +269,7 @@ def check_same(folder, wanted, seed, found):
         if there != asked:
             raise ValueError(
                 f"{folder} holds a run with {name} {there}, asked for is {asked}: "
-                "choose another folder with --out, or replace the run with --overwrite"
+                "choose another folder with --out (make: OUT=), or replace the run with --overwrite (make: OVERWRITE=1)"
             )
 
 
@@ -354,7 +354,7 @@ def main(argv=None):
     found = results.read(folder)
     if found and found["finished"]:
         check_same(folder, recipe, arguments.seed, found)
-        print("this run is finished already; --overwrite trains it again")
+        print("this run is finished already; --overwrite (make: OVERWRITE=1) trains it again")
     else:
         torch.set_flush_denormal(True)  # denormal numbers make convolutions up to 40 times slower
         torch.backends.cudnn.deterministic = True
