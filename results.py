@@ -188,7 +188,7 @@ def readme_table(records):
 def readme(text, records):
     """The README with the table between its markers renewed."""
     before, rest = text.split(MARKERS[0])
-    return f"{before}{MARKERS[0]}\n{readme_table(records)}\n{MARKERS[1]}{rest.split(MARKERS[1])[1]}"
+    return f"{before}{MARKERS[0]}\n\n{readme_table(records)}\n\n{MARKERS[1]}{rest.split(MARKERS[1])[1]}"
 
 
 def read_records(folder=RECORDS):

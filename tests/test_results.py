@@ -1,8 +1,10 @@
+import dataclasses
 import json
 import statistics
 
 import pytest
 
+import recipes
 import results
 
 
@@ -109,3 +111,8 @@ def test_committed_records_add_up():
         accuracies = [entry["final_test_accuracy"] for entry in record["runs"]]
         assert record["mean"] == pytest.approx(statistics.mean(accuracies))
         assert json.dumps(record, allow_nan=False)
+
+
+def test_committed_records_are_of_the_recipes_as_they_are_now():
+    for record in results.read_records(results.ROOT / results.RECORDS):
+        assert record["recipe"] == dataclasses.asdict(recipes.recipe(record["recipe"]["name"]))
