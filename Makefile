@@ -16,7 +16,7 @@ ENVIRONMENT := $(VENV)/.installed
 DEVELOPMENT := $(VENV)/.installed-dev
 UV := $(shell command -v uv 2>/dev/null)
 INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(PYTHON),$(PYTHON) -m pip install --quiet)
-SETTINGS = --recipe "$(RECIPE)" --device "$(DEVICE)" --data "$(DATA)" $(if $(EPOCHS),--epochs "$(EPOCHS)") $(if $(OVERWRITE),--overwrite)
+SETTINGS = --recipe "$(RECIPE)" --device "$(DEVICE)" --data "$(DATA)" $(if $(EPOCHS),--epochs "$(EPOCHS)") $(if $(filter-out 0 no false,$(OVERWRITE)),--overwrite)
 
 export MNIST_DATA := $(DATA)
 

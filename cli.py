@@ -28,7 +28,7 @@ def run(main):
         return 1
     except KeyboardInterrupt:
         print(
-            f"\n{script}: stopped; the same command goes on from the last checkpoint"
+            f"\n{script}: stopped; the same command goes on from the last checkpoint (without --overwrite)"
             if script == "train.py"
             else f"\n{script}: stopped",
             file=sys.stderr,

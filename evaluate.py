@@ -81,6 +81,8 @@ def load_model(run, device):
             f"no checkpoint in {checkpoint.checkpoint_folder(run)}: make train (OVERWRITE=1 where they were removed)"
         )
     model = networks.build(state["recipe"]["architecture"])
+    if str(model) != state["network"]:
+        raise ValueError(f"{run} holds a run of another network: {state['recipe']['architecture']!r} has changed since")
     model.load_state_dict(checkpoint.deployed_weights(state))
     return (
         model.to(device, memory_format=torch.channels_last).eval(),

@@ -38,7 +38,7 @@ class Recipe:
     label_smoothing: float = setting(0.0, "share of the target spread over all ten digits", 0, 1)
 
     schedule: str = setting("constant", "course of the rate", choices=("constant", "one_cycle", "step"))
-    warmup: float = setting(0.3, "one_cycle: share of the steps in which the rate rises", 0, 1)
+    warmup: float = setting(0.3, "one_cycle: share of the steps in which the rate rises", 0, 0.99)
     start_divisor: float = setting(25.0, "one_cycle: first rate = peak / this", 1)
     final_divisor: float = setting(1e4, "one_cycle: last rate = first rate / this", 1)
     cycle_momentum: bool = setting(False, "one_cycle: momentum falls from .95 to .85 as the rate rises, and back")

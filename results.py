@@ -58,7 +58,10 @@ def mean_interval(values):
     """[low, high]: the 95 % interval of the mean of a few runs (Student's t); None for fewer than two."""
     if len(values) < 2:
         return None
-    quantile = STUDENT_95[len(values) - 2] if len(values) - 2 < len(STUDENT_95) else NORMAL_95
+    freedom = len(values) - 1
+    z = NORMAL_95  # beyond the table: Abramowitz & Stegun 26.7.5
+    beyond = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    quantile = STUDENT_95[freedom - 1] if freedom <= len(STUDENT_95) else beyond
     half = quantile * statistics.stdev(values) / math.sqrt(len(values))
     return [statistics.mean(values) - half, statistics.mean(values) + half]
 
@@ -131,8 +134,8 @@ def record(recipe, folder=RUNS):
     if not found:
         raise ValueError(f"no finished run of recipe {recipe!r} in {folder}: make train RECIPE={recipe}")
     found.sort(key=lambda run: run["seed"])
-    for key in ("recipe", "total_parameters"):
-        if any(run[key] != found[0][key] for run in found):
+    for key in ("recipe", "network", "cpu", "device", "threads", "precision", "torch"):
+        if any({**run, **run["environment"]}[key] != {**found[0], **found[0]["environment"]}[key] for run in found):
             raise ValueError(f"the runs of {recipe!r} differ in {key}: train them again with OVERWRITE=1")
     accuracies = [run["final_test_accuracy"] for run in found]
     return {

@@ -166,6 +166,7 @@ class Run:
         validation, test = (
             evaluate.evaluate(self.deployed, images, self.normalisation) for images in (self.validation, self.test)
         )
+        check_finite(torch.tensor(validation.loss + test.loss), epoch)  # the last update may have been the fatal one
         self.history.append(
             {
                 "epoch": epoch,
@@ -185,6 +186,7 @@ class Run:
         """All that the run needs to go on, as plain values and tensors."""
         return {
             "recipe": dataclasses.asdict(self.recipe),
+            "network": str(self.model),
             "seed": self.seed,
             "epoch": len(self.history),
             "normalisation": dataclasses.asdict(self.normalisation),
@@ -210,6 +212,7 @@ class Run:
             "schema": SCHEMA,
             "finished": self.finished,
             "recipe": dataclasses.asdict(self.recipe),
+            "network": str(self.model),
             "seed": self.seed,
             "total_parameters": networks.parameter_count(self.model),
             "total_epochs": self.recipe.epochs,
@@ -258,9 +261,9 @@ def result_line(found, folder):
     )
 
 
-def check_same(folder, wanted, seed, found):
-    """Raises ValueError when a run or checkpoint `found` in the folder is of another recipe or seed, naming the first
-    field that differs."""
+def check_same(folder, wanted, network, seed, found):
+    """Raises ValueError when a run or checkpoint `found` in the folder is of another recipe, network (as text) or seed,
+    naming the first field that differs."""
     pairs = [
         ("seed", found["seed"], seed),
         *((name, found["recipe"].get(name), value) for name, value in dataclasses.asdict(wanted).items()),
@@ -271,18 +274,26 @@ def check_same(folder, wanted, seed, found):
                 f"{folder} holds a run with {name} {there}, asked for is {asked}: "
                 "choose another folder with --out (make: OUT=), or replace the run with --overwrite (make: OVERWRITE=1)"
             )
+    if found["network"] != network:
+        raise ValueError(
+            f"{folder} holds a run of another network: {wanted.architecture!r} has changed in model.py since. "
+            "Replace the run with --overwrite (make: OVERWRITE=1)"
+        )
 
 
-def train(recipe, seed, device, folder, data_folder):
-    """Train to the end, from the newest checkpoint in the folder where there is one; returns the results."""
-    state = checkpoint.load_newest(folder)
-    if state:
-        check_same(folder, recipe, seed, state)
+def train(recipe, seed, device, folder, data_folder, overwrite):
+    """Train to the end, from the newest checkpoint in the folder where there is one; returns the results. With
+    `overwrite` a run in the folder is removed, but not before all is ready for the new one."""
+    state = None if overwrite else checkpoint.load_newest(folder)
     images, test = data.load(data_folder, device)
     run = Run(recipe, seed, device, *data.split(images, seed), test)
     count, threads = networks.parameter_count(run.model), torch.get_num_threads()
     print(f"{recipe.name}, seed {seed}: {count:,} parameters, {device}, {threads} threads, {run.precision}", flush=True)
+    if overwrite:
+        shutil.rmtree(checkpoint.checkpoint_folder(folder), ignore_errors=True)
+        (folder / "results.json").unlink(missing_ok=True)
     if state:
+        check_same(folder, recipe, str(run.model), seed, state)
         run.restore(state)
         print(f"going on after epoch {len(run.history)} of {recipe.epochs}")
     if run.finished:  # it was stopped between its last checkpoint and its results
@@ -343,22 +354,19 @@ def main(argv=None):
     parser, arguments, changes = parse(argv)
     try:
         recipe = recipes.recipe(arguments.recipe, **changes)
-        networks.build(recipe.architecture)
+        network = str(networks.build(recipe.architecture))
         device = environment.pick_device(arguments.device)
     except ValueError as error:
         parser.error(str(error))
     folder = arguments.out or results.RUNS / f"{recipe.name}-seed{arguments.seed}"
-    if arguments.overwrite:
-        shutil.rmtree(checkpoint.checkpoint_folder(folder), ignore_errors=True)
-        (folder / "results.json").unlink(missing_ok=True)
-    found = results.read(folder)
+    found = None if arguments.overwrite else results.read(folder)
     if found and found["finished"]:
-        check_same(folder, recipe, arguments.seed, found)
+        check_same(folder, recipe, network, arguments.seed, found)
         print("this run is finished already; --overwrite (make: OVERWRITE=1) trains it again")
     else:
         torch.set_flush_denormal(True)  # denormal numbers make convolutions up to 40 times slower
         torch.backends.cudnn.deterministic = True
-        found = train(recipe, arguments.seed, device, folder, arguments.data)
+        found = train(recipe, arguments.seed, device, folder, arguments.data, arguments.overwrite)
     print(result_line(found, folder))
     return 0
 

@@ -45,7 +45,16 @@ def test_files_of_others_are_left_alone(tmp_path):
     assert checkpoint.load_newest(tmp_path)["epoch"] == 8
 
 
-@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: b"<html>"])
+def flip(whole):
+    """The bytes of a checkpoint with one bit of its weights turned over."""
+    weights = torch.full((3,), 2.0).numpy().tobytes()
+    assert whole.count(weights) == 1
+    return whole.replace(weights, bytes([weights[0] ^ 1]) + weights[1:])
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: b"<html>", flip]
+)
 def test_a_damaged_newest_is_named_and_the_one_before_used(tmp_path, capsys, damage):
     fill(tmp_path, (1, 2))
     newest = checkpoint.epochs(tmp_path)[2]

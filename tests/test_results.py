@@ -12,6 +12,7 @@ def run(accuracy, seed=0, **changes):
     return {
         "finished": True,
         "recipe": {"name": "default"},
+        "network": "Sequential()",
         "seed": seed,
         "total_parameters": 19_000,
         "total_epochs": 15,
@@ -41,6 +42,8 @@ def test_the_interval_of_a_mean_uses_students_t():
     assert round(high - 100, 3) == round(4.303 / 3**0.5, 3)
     assert round(100 - low, 3) == round(4.303 / 3**0.5, 3)
     assert results.mean_interval([99.0]) is None
+    low, high = results.mean_interval([0.0, 2.0] * 13)
+    assert round((high - low) / 2 / (statistics.stdev([0.0, 2.0] * 13) / 26**0.5), 2) == 2.06  # 25 degrees of freedom
 
 
 def test_runs_are_shown_best_first_and_unfinished_last(tmp_path):
@@ -82,6 +85,9 @@ def test_a_record_sums_up_the_seeds_of_a_recipe(tmp_path):
 def test_runs_of_different_recipes_are_not_summed_up(tmp_path):
     put(tmp_path, {"default-seed0": run(99.5), "default-seed1": run(99.5, 1, recipe={"name": "default", "epochs": 3})})
     with pytest.raises(ValueError, match="differ in recipe"):
+        results.record("default", tmp_path)
+    put(tmp_path, {"default-seed1": run(99.5, 1, network="another")})
+    with pytest.raises(ValueError, match="differ in network"):
         results.record("default", tmp_path)
     with pytest.raises(ValueError, match="no finished run of recipe 'fast'"):
         results.record("fast", tmp_path)

@@ -211,6 +211,32 @@ def test_another_recipe_or_seed_in_the_same_folder_is_refused_by_name(train_smal
     assert checkpoint.load_newest(tmp_path / "run")["epoch"] == 2
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_network_that_changed_since_is_refused(train_small, tmp_path, monkeypatch, finished):
+    train_small("--epochs", 2)
+    if not finished:
+        (tmp_path / "run" / "results.json").unlink()
+    monkeypatch.setitem(model.ARCHITECTURES, "default", model.mnist_ops)
+    with pytest.raises(ValueError, match=r"'default' has changed in model\.py"):
+        train_small("--epochs", 2)
+    with pytest.raises(ValueError, match="'default' has changed"):
+        evaluate.load_model(tmp_path / "run", torch.device("cpu"))
+
+
+def test_overwrite_keeps_the_old_run_until_the_new_one_can_start(train_small, tmp_path):
+    train_small("--epochs", 1)
+    with pytest.raises(ValueError, match="batch_size"):
+        train_small("--epochs", 1, "--overwrite", "--batch-size", 1001)
+    assert results.read(tmp_path / "run")["finished"]
+    assert list(checkpoint.epochs(tmp_path / "run")) == [1]
+
+
+def test_an_update_that_breaks_the_network_at_an_epochs_end_is_not_saved(train_small, tmp_path):
+    with pytest.raises(FloatingPointError):
+        train_small("--recipe", "skeleton-510k", "--epochs", 2, "--learning-rate", 1e30, "--batch-size", 1000)
+    assert not checkpoint.epochs(tmp_path / "run")
+
+
 def test_the_best_is_by_validation_then_loss_then_the_later(small_mnist):
     run = start(recipes.recipe("default"), small_mnist)
     figures = [(98, 0.1), (100, 0.3), (100, 0.2), (100, 0.2), (96, 0.0)]
