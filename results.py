@@ -20,7 +20,6 @@ import cli
 ROOT = Path(__file__).resolve().parent
 RUNS = Path("results")
 RECORDS = RUNS / "records"
-TEST_IMAGES = 10_000
 NORMAL_95 = statistics.NormalDist().inv_cdf(0.975)
 STUDENT_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # 1 to 10 degrees of freedom
 MARKERS = ("<!-- results: written by make readme -->", "<!-- end of results -->")
@@ -114,8 +113,9 @@ def record(recipe, folder=RUNS):
     if not found:
         raise ValueError(f"no finished run of recipe {recipe!r} in {folder}: make train RECIPE={recipe}")
     found.sort(key=lambda run: run["seed"])
+    facts = [{**run, **run["environment"]} for run in found]
     for key in ("recipe", "network", "cpu", "device", "threads", "precision", "torch"):
-        if any({**run, **run["environment"]}[key] != {**found[0], **found[0]["environment"]}[key] for run in found):
+        if any(fact[key] != facts[0][key] for fact in facts):
             raise ValueError(f"the runs of {recipe!r} differ in {key}: train them again with OVERWRITE=1")
     accuracies = [run["final_test_accuracy"] for run in found]
     return {

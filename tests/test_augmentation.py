@@ -22,7 +22,7 @@ def uniform(generator, low, high):
     return low + (high - low) * torch.rand(COUNT, generator=generator)
 
 
-def close(batch, single):
+def assert_same_image(batch, single):
     torch.testing.assert_close(batch, single, atol=2e-4, rtol=0)
 
 
@@ -41,30 +41,30 @@ def test_affine_equals_torchvision(images, generator, fill):
             InterpolationMode.BILINEAR,
             fill=[fill],
         )
-        close(ours[index], theirs)
+        assert_same_image(ours[index], theirs)
 
 
-def test_new_pixels_take_the_nearest_edge(images, generator):
+def test_new_pixels_take_the_nearest_edge(images):
     framed = torch.nn.functional.pad(images[..., 1:-1, 1:-1], [1] * 4, value=0.5)  # so that the edge differs from zero
     zero, one = torch.zeros(COUNT), torch.ones(COUNT)
     shift = torch.stack([torch.full((COUNT,), 3.0), zero], 1)
     moved = augmentation.affine(framed, zero, shift, one, zero, edge="nearest")
-    close(moved[..., 3:], framed[..., :-3])
-    close(moved[..., :3], framed[..., :1].expand(-1, -1, -1, 3))
+    assert_same_image(moved[..., 3:], framed[..., :-3])
+    assert_same_image(moved[..., :3], framed[..., :1].expand(-1, -1, -1, 3))
 
 
 def test_brightness_equals_torchvision(images, generator):
     factor = uniform(generator, 0.5, 1.5)
     ours = augmentation.brightness(images, factor)
     for index in range(COUNT):
-        close(ours[index], oracle.adjust_brightness(images[index], factor[index].item()))
+        assert_same_image(ours[index], oracle.adjust_brightness(images[index], factor[index].item()))
 
 
 def test_contrast_equals_torchvision(images, generator):
     factor = uniform(generator, 0.5, 1.5)
     ours = augmentation.contrast(images, factor)
     for index in range(COUNT):
-        close(ours[index], oracle.adjust_contrast(images[index], factor[index].item()))
+        assert_same_image(ours[index], oracle.adjust_contrast(images[index], factor[index].item()))
 
 
 def test_erase_equals_torchvision(images, generator):
@@ -72,7 +72,7 @@ def test_erase_equals_torchvision(images, generator):
     ours = augmentation.erase(images, *bounds, 0.13)
     assert 0 < (bounds[2] == 0).sum() < COUNT
     for index, (top, left, height, width) in enumerate(bounds.int().T.tolist()):
-        close(ours[index], oracle.erase(images[index], top, left, height, width, torch.tensor(0.13)))
+        assert_same_image(ours[index], oracle.erase(images[index], top, left, height, width, torch.tensor(0.13)))
 
 
 def test_rectangles_keep_their_probability_area_aspect_and_place(generator):
