@@ -8,6 +8,9 @@ OVERWRITE ?=
 DATA ?= data
 VENV ?= .venv
 SEEDS ?= 3
+JOBS ?=
+NPROC ?= 1
+QUICK ?=
 MINIMUM ?= 99.4
 RUN ?= $(or $(OUT),results/$(RECIPE)-seed$(SEED))
 
@@ -16,7 +19,9 @@ ENVIRONMENT := $(VENV)/.installed
 DEVELOPMENT := $(VENV)/.installed-dev
 UV := $(shell command -v uv 2>/dev/null)
 INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(PYTHON),$(PYTHON) -m pip install --quiet)
-SETTINGS = --recipe "$(RECIPE)" --device "$(DEVICE)" --data "$(DATA)" $(if $(EPOCHS),--epochs "$(EPOCHS)") $(if $(filter-out 0 no false,$(OVERWRITE)),--overwrite)
+OVERWRITING = $(if $(filter-out 0 no false,$(OVERWRITE)),--overwrite)
+# One process needs no launcher; several start through torchrun.
+LAUNCH = $(PYTHON) $(if $(filter-out 1,$(NPROC)),parallel.py "$(NPROC)")
 
 export MNIST_DATA := $(DATA)
 
@@ -26,7 +31,7 @@ export MNIST_DATA := $(DATA)
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 28
-	@echo "variables, here with their present values: RECIPE=$(RECIPE) SEED=$(SEED) EPOCHS=$(EPOCHS) DEVICE=$(DEVICE) OUT=$(OUT) OVERWRITE=$(OVERWRITE) DATA=$(DATA) VENV=$(VENV) SEEDS=$(SEEDS) MINIMUM=$(MINIMUM) RUN=$(RUN)"
+	@echo "variables, here with their present values: RECIPE=$(RECIPE) SEED=$(SEED) EPOCHS=$(EPOCHS) DEVICE=$(DEVICE) OUT=$(OUT) OVERWRITE=$(OVERWRITE) DATA=$(DATA) VENV=$(VENV) NPROC=$(NPROC) SEEDS=$(SEEDS) JOBS=$(JOBS) QUICK=$(QUICK) MINIMUM=$(MINIMUM) RUN=$(RUN)"
 
 setup: $(ENVIRONMENT) data ## make the environment, fetch the data, check both
 	@$(PYTHON) environment.py --data "$(DATA)"
@@ -40,7 +45,8 @@ data: $(ENVIRONMENT) ## fetch MNIST where it is missing or damaged
 	@$(PYTHON) data.py --data "$(DATA)"
 
 train: $(ENVIRONMENT) ## train RECIPE with SEED; goes on where it was stopped
-	@$(PYTHON) train.py $(SETTINGS) --seed "$(SEED)" $(if $(OUT),--out "$(OUT)")
+	@$(LAUNCH) train.py --recipe "$(RECIPE)" --seed "$(SEED)" --device "$(DEVICE)" --data "$(DATA)" \
+		$(if $(EPOCHS),--epochs "$(EPOCHS)") $(if $(OUT),--out "$(OUT)") $(OVERWRITING)
 
 evaluate: $(ENVIRONMENT) ## a trained run (RUN) on the test images, digit by digit
 	@$(PYTHON) evaluate.py "$(RUN)" --data "$(DATA)" --device "$(DEVICE)"
@@ -51,15 +57,15 @@ view-results: $(ENVIRONMENT) ## all runs in one table, best first
 check-results: $(ENVIRONMENT) ## fail unless RUN reached MINIMUM percent
 	@$(PYTHON) results.py check "$(RUN)" --minimum "$(MINIMUM)"
 
-records: $(ENVIRONMENT) ## train RECIPE with seeds 0 to SEEDS-1 and sum them up in results/records
-	@seed=0; while [ $$seed -lt $(SEEDS) ]; do $(PYTHON) train.py $(SETTINGS) --seed $$seed || exit; seed=$$((seed + 1)); done
-	@$(PYTHON) results.py record "$(RECIPE)"
+records: $(ENVIRONMENT) data ## train RECIPE with seeds 0 to SEEDS-1, JOBS at a time, and sum them up in results/records
+	@$(PYTHON) records.py "$(RECIPE)" --seeds "$(SEEDS)" $(if $(JOBS),--jobs "$(JOBS)") --processes "$(NPROC)" \
+		--device "$(DEVICE)" --data "$(DATA)" $(if $(EPOCHS),--epochs "$(EPOCHS)") $(OVERWRITING)
 
-bench: $(ENVIRONMENT) data ## time an epoch of the default beside one as published (minutes)
-	@$(PYTHON) benchmark.py --data "$(DATA)"
+bench: $(ENVIRONMENT) data ## time every recipe beside the published system it is; QUICK=1 takes a minute
+	@$(PYTHON) benchmark.py --data "$(DATA)" $(if $(filter-out 0 no false,$(QUICK)),--quick)
 
-readme: $(ENVIRONMENT) ## write the records into the README's table
-	@$(PYTHON) results.py readme
+readme: $(ENVIRONMENT) ## write the records into the README's tables
+	@$(PYTHON) readme.py
 
 check-params: $(ENVIRONMENT) ## fail unless RECIPE's network has fewer than 20,000 parameters
 	@$(PYTHON) model.py "$(RECIPE)" --check parameters

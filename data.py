@@ -9,6 +9,7 @@ no image objects: the images are one tensor, and a batch is an index into it.
 import contextlib
 import dataclasses
 import hashlib
+import math
 import os
 import socket
 import subprocess
@@ -155,16 +156,24 @@ def read_idx(path):
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """Labelled images on one device: images float in 0..1, [N, 1, 28, 28]; labels int64, [N]."""
+    """Labelled images on one device: grey levels uint8, [N, 1, 28, 28]; labels int64, [N]."""
 
-    images: torch.Tensor
+    levels: torch.Tensor
     labels: torch.Tensor
 
     def __len__(self):
         return len(self.labels)
 
-    def __getitem__(self, index):
-        return Images(self.images[index], self.labels[index])
+    def __getitem__(self, part):
+        return Images(self.levels[part], self.labels[part])
+
+    def take(self, index):
+        """The images at `index` (int64, [M]): index_select, which is many times faster here than indexing."""
+        return Images(self.levels.index_select(0, index), self.labels.index_select(0, index))
+
+    def floats(self):
+        """The images as floats in 0..1."""
+        return self.levels.float().div_(255)
 
 
 def load(folder, device="cpu"):
@@ -173,11 +182,11 @@ def load(folder, device="cpu"):
     fetch(folder)
 
     def read(prefix):
-        pixels, labels = (
+        levels, labels = (
             read_idx(raw_folder(folder) / f"{prefix}-images-idx3-ubyte"),
             read_idx(raw_folder(folder) / f"{prefix}-labels-idx1-ubyte"),
         )
-        return Images((pixels.to(device).float() / 255).unsqueeze(1), labels.to(device).long())
+        return Images(levels.unsqueeze(1).to(device), labels.to(device).long())
 
     return read("train"), read("t10k")
 
@@ -185,36 +194,44 @@ def load(folder, device="cpu"):
 def split(images, seed):
     """(training, validation): by one permutation of the seed, all but 50 and the last 50."""
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.labels.device)
-    return images[order[:-VALIDATION_IMAGES]], images[order[-VALIDATION_IMAGES:]]
+    return images.take(order[:-VALIDATION_IMAGES]), images.take(order[-VALIDATION_IMAGES:])
 
 
 @dataclasses.dataclass(frozen=True)
 class Normalisation:
-    """Mean and standard deviation of the pixels of the training images: what a network here expects its input to be
-    scaled by."""
+    """Mean and standard deviation of the pixels of the training images, as floats in 0..1: what a network here expects
+    its input to be scaled by."""
 
     mean: float
     deviation: float
 
     @classmethod
     def of(cls, images):
-        deviation, mean = torch.std_mean(images, correction=0)
-        return cls(mean.item(), deviation.item())
+        """Those of Images, chunk by chunk: a float copy of all of them would take four times the memory."""
+        total = squares = 0.0
+        for start in range(0, len(images), CHUNK_IMAGES):
+            values = images[start : start + CHUNK_IMAGES].levels.flatten().float()
+            total, squares = total + values.sum().double(), squares + values.dot(values).double()
+        mean = total.item() / images.levels.numel()
+        variance = squares.item() / images.levels.numel() - mean**2
+        return cls(mean / 255, math.sqrt(variance) / 255)
 
     def __call__(self, images):
         return (images - self.mean) / self.deviation
 
 
-def batches(images, batch_size, prepare, generator):
-    """The batches of one epoch, (input [B, 1, 28, 28], labels [B]) each, in an order drawn from `generator`.
+def batches(images, batch_size, prepare, generator, rank=0, ranks=1):
+    """The batches of one epoch, (input [B, 1, 28, 28], labels [B]) each, in an order drawn from `generator`. Of `ranks`
+    processes that share each batch, each takes its own part.
 
     `prepare` augments and normalises many batches at once. The last batch holds what is left, so every image comes
     once."""
     order = torch.randperm(len(images), generator=generator).to(images.labels.device)
-    for index in order.split(batch_size * max(1, CHUNK_IMAGES // batch_size)):
-        chunk = images[index]
-        inputs = prepare(chunk.images).contiguous(memory_format=torch.channels_last)
-        yield from zip(inputs.split(batch_size), chunk.labels.split(batch_size), strict=True)
+    for index in order.split(batch_size * max(1, ranks * CHUNK_IMAGES // batch_size)):
+        chunk = images.take(index[rank::ranks])
+        inputs = prepare(chunk.floats()).contiguous(memory_format=torch.channels_last)
+        share = batch_size // ranks
+        yield from zip(inputs.split(share), chunk.labels.split(share), strict=True)
 
 
 def main(argv=None):

@@ -68,7 +68,7 @@ class Evaluation:
 def evaluate(model, images, normalisation):
     """An Evaluation of `model` (left in evaluation mode) on Images of its device."""
     model.eval()
-    parts = normalisation(images.images).contiguous(memory_format=torch.channels_last).split(BATCH_IMAGES)
+    parts = normalisation(images.floats()).contiguous(memory_format=torch.channels_last).split(BATCH_IMAGES)
     return Evaluation(torch.cat([model(part) for part in parts]).float().cpu(), images.labels.cpu())
 
 

@@ -15,7 +15,7 @@ COUNT = 16
 
 @pytest.fixture
 def images(mnist):
-    return mnist[0].images[:COUNT]
+    return mnist[0][:COUNT].floats()
 
 
 def uniform(generator, low, high):
@@ -96,7 +96,7 @@ def test_rectangles_keep_their_probability_area_aspect_and_place(generator):
     [{"rotation": 15}, {"translation": 0.1}, {"zoom": 0.1}, {"shear": 5}, {"brightness": 0.2}, {"contrast": 0.2}],
 )
 def test_every_image_of_a_batch_gets_its_own_draw(mnist, generator, field):
-    copies = mnist[0].images[:1].expand(64, -1, -1, -1)
+    copies = mnist[0][:1].floats().expand(64, -1, -1, -1)
     augmented = augmentation.augment(copies, recipes.Recipe(**field), 0.13, generator)
     assert len(augmented.flatten(1).unique(dim=0)) == 64
 

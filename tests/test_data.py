@@ -39,12 +39,12 @@ def broken(*_):
 def test_the_official_files_hold_60000_and_10000_images_of_known_mean_and_deviation(mnist_folder, mnist):
     assert set(data.state(mnist_folder).values()) == {"verified"}
     training, test = mnist
-    assert training.images.shape == (60_000, 1, 28, 28)
-    assert test.images.shape == (10_000, 1, 28, 28)
+    assert training.levels.shape == (60_000, 1, 28, 28)
+    assert test.levels.shape == (10_000, 1, 28, 28)
     assert torch.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    normalisation = data.Normalisation.of(training.images)
+    normalisation = data.Normalisation.of(training)
     assert (round(normalisation.mean, 4), round(normalisation.deviation, 4)) == (0.1307, 0.3081)
-    normalised = normalisation(training.images[:10_000])
+    normalised = normalisation(training[:10_000].floats())
     assert abs(normalised.mean()) < 0.02
     assert abs(normalised.std() - 1) < 0.02
 
@@ -55,9 +55,9 @@ def test_split_is_disjoint_complete_and_decided_by_the_seed(mnist):
     parts = {seed: data.split(numbered, seed) for seed in (0, 1)}
     for kept, validation in parts.values():
         assert (len(kept), len(validation)) == (59_950, 50)
-        assert torch.cat([kept.images, validation.images]).sort().values.equal(torch.arange(60_000))
-    assert data.split(numbered, 0)[1].images.equal(parts[0][1].images)
-    assert not parts[0][1].images.equal(parts[1][1].images)
+        assert torch.cat([kept.levels, validation.levels]).sort().values.equal(torch.arange(60_000))
+    assert data.split(numbered, 0)[1].levels.equal(parts[0][1].levels)
+    assert not parts[0][1].levels.equal(parts[1][1].levels)
 
 
 @pytest.mark.parametrize("name", list(data.SHA256))
@@ -135,7 +135,8 @@ def test_a_file_that_is_not_idx_is_refused_by_name(tmp_path, content):
 
 
 def test_an_epoch_hands_out_every_image_once_in_an_order_of_the_generator():
-    images = data.Images(torch.arange(2500.0).view(-1, 1, 1, 1).expand(-1, 1, 28, 28), torch.arange(2500))
+    levels = torch.stack([torch.arange(2500) // 256, torch.arange(2500) % 256], 1).to(torch.uint8)
+    images = data.Images(levels.view(-1, 1, 1, 2), torch.arange(2500))
 
     def epoch(seed):
         return list(data.batches(images, 128, lambda pixels: pixels, torch.Generator().manual_seed(seed)))
@@ -144,9 +145,27 @@ def test_an_epoch_hands_out_every_image_once_in_an_order_of_the_generator():
     assert [len(labels) for _, labels in first] == [128] * 19 + [68]
     order = torch.cat([labels for _, labels in first])
     assert order.sort().values.equal(images.labels)
-    assert all(inputs[:, 0, 0, 0].long().equal(labels) for inputs, labels in first)
+    for inputs, labels in first:
+        assert (255 * inputs[:, 0, 0]).round().long().equal(torch.stack([labels // 256, labels % 256], 1))
     assert torch.cat([labels for _, labels in epoch(0)]).equal(order)
     assert not torch.cat([labels for _, labels in epoch(1)]).equal(order)
+
+
+def test_processes_share_every_batch():
+    images = data.Images(torch.zeros(2500, 1, 1, 1, dtype=torch.uint8), torch.arange(2500))
+
+    def epoch(*place):
+        return list(data.batches(images, 128, lambda pixels: pixels, torch.Generator().manual_seed(0), *place))
+
+    for (_, whole), (_, even), (_, odd) in zip(epoch(), epoch(0, 2), epoch(1, 2), strict=True):
+        assert torch.stack([even, odd], 1).flatten().equal(whole)
+
+
+def test_the_statistics_are_those_of_the_pixels(mnist):
+    found = data.Normalisation.of(mnist[0])
+    deviation, mean = torch.std_mean(mnist[0].floats().double(), correction=0)
+    assert (found.mean, found.deviation) == pytest.approx((mean.item(), deviation.item()), rel=1e-5)
+    assert (found.mean, found.deviation) == pytest.approx((0.1307, 0.3081), abs=1e-4)  # as everyone quotes them
 
 
 def test_torchvision_is_imported_only_to_download():

@@ -32,7 +32,18 @@ def test_every_network_turns_images_into_finite_logits_and_gradients(name, gener
     logits = network(torch.rand(4, *model.IMAGE, generator=generator))
     assert logits.shape == (4, 10)
     logits.square().mean().backward()
-    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+    assert all(weight.grad.isfinite().all() for weight in network.parameters())
+
+
+def test_whitening_sets_the_first_layer_to_orthonormal_patterns_of_both_signs_and_freezes_it(mnist):
+    network = model.build("fast")
+    model.whiten(network, mnist[0][:100].floats())
+    first = next(network.parameters())
+    patterns, negatives = first.flatten(1).chunk(2)
+    torch.testing.assert_close(patterns @ patterns.T, torch.eye(8), atol=1e-5, rtol=0)
+    assert negatives.equal(-patterns)
+    assert (patterns[0] > 0).all() or (patterns[0] < 0).all()  # the strongest pattern of strokes is a patch of ink
+    assert [weight.requires_grad for weight in network.parameters()].count(False) == 1
 
 
 @pytest.mark.parametrize("name", [name for name in model.ARCHITECTURES if name != "skeleton-510k"])

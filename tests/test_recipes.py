@@ -53,7 +53,7 @@ def test_a_value_out_of_range_is_refused_by_name(field, value):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="unknown recipe 'quick'; there are: default, erav3"):
+    with pytest.raises(ValueError, match="unknown recipe 'quick'; there are: default, fast, erav3"):
         recipes.recipe("quick")
     with pytest.raises(ValueError, match="no field 'lr'"):
         recipes.recipe("default", lr=0.1)

@@ -1,0 +1,127 @@
+"""Processes that train one network together, on one machine or several: each takes its part of every batch, and their
+gradients are added up.
+
+    python parallel.py 2 train.py --recipe fast      two processes on this machine, through torchrun
+    torchrun --nnodes 2 ... train.py --recipe fast   the same over machines, with torchrun's own rendezvous
+
+Without torchrun there is one process, and nothing here costs anything.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+
+import torch
+from torch import distributed
+
+import cli
+
+
+def cores_of_one(processes):
+    """The cores of this machine for each of so many processes."""
+    return max(1, (os.cpu_count() or 1) // processes)
+
+
+@contextlib.contextmanager
+def together(kind):
+    """Within this context the processes that torchrun started are joined, where it did. Gives the device of this one:
+    its own GPU, or the processor with its share of the cores."""
+    if "WORLD_SIZE" not in os.environ:
+        yield torch.device(kind)
+        return
+    local = int(os.environ["LOCAL_WORLD_SIZE"])
+    if kind == "cuda" and local > torch.cuda.device_count():
+        raise ValueError(f"{local} processes need as many GPUs, there are {torch.cuda.device_count()}: lower NPROC")
+    if kind == "cpu":
+        torch.set_num_threads(cores_of_one(local))
+    distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
+    try:
+        yield torch.device(kind, int(os.environ["LOCAL_RANK"])) if kind == "cuda" else torch.device(kind)
+    finally:
+        distributed.destroy_process_group()
+
+
+def count():
+    """How many processes train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def rank():
+    """The number of this process; 0 is the one that evaluates, writes and prints."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def check_batches(images, batch_size):
+    """Raises ValueError when the processes cannot share every batch of an epoch: each needs a part of each."""
+    if batch_size % count():
+        raise ValueError(f"batch_size {batch_size} cannot be shared by {count()} processes: take a multiple of them")
+    if 0 < images % batch_size < count():
+        raise ValueError(
+            f"the last batch, of {images % batch_size} images, cannot be shared by {count()} processes: "
+            "take another batch_size"
+        )
+
+
+def add_up(tensors):
+    """Replace each tensor, in place, by its sum over the processes: one message for all of them."""
+    if count() == 1:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    talk(distributed.all_reduce, flat)
+    for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(total.view_as(tensor))
+
+
+def share(value):
+    """The value (plain values and tensors) that process 0 has, in every process."""
+    if count() == 1:
+        return value
+    box = [value]
+    talk(distributed.broadcast_object_list, box)
+    return box[0]
+
+
+def talk(exchange, *message):
+    """Exchange a message with the other processes. Raises ConnectionError when one of them is gone."""
+    try:
+        exchange(*message)
+    except RuntimeError as error:
+        raise ConnectionError(
+            "another process of this run is gone: stopped; the same command goes on from the last checkpoint"
+        ) from error
+
+
+def main(argv=None):
+    parser = cli.Parser(description="Run a script in several processes of this machine that train together.")
+    parser.add_argument("count", type=int, help="number of processes")
+    parser.add_argument("script")
+    parser.add_argument("flags", nargs="...", help="the script's own")
+    arguments = parser.parse_args(argv)
+    if arguments.count < 1:
+        parser.error(f"the number of processes must be at least 1, got {arguments.count}")
+
+    from torch.distributed import run as torchrun  # a second of imports that the processes themselves do without
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the line below says it shorter
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores_of_one(arguments.count)))
+    options = ["--standalone", f"--nproc-per-node={arguments.count}", "--local-ranks-filter=0"]
+    try:
+        torchrun.main([*options, arguments.script, *arguments.flags])
+    except ChildFailedError as error:
+        failed, failure = error.get_first_failure()
+        if failure.exitcode > 0:  # it has said why
+            return failure.exitcode
+        print(
+            f"{arguments.script}: process {failed} of {arguments.count} was ended by "
+            f"{signal.Signals(-failure.exitcode).name}: stopped; the same command goes on from the last checkpoint",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

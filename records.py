@@ -1,0 +1,144 @@
+"""Records: a recipe trained with many seeds, and summed up for the repository.
+
+    python records.py default --seeds 10 [--jobs 2]     trains what is missing, writes results/records/default.json
+
+Runs go side by side, each with its share of the cores: a network this small does not fill two. A run that is finished
+is not trained again, and one that was stopped goes on. Started with --jobs 1 every run has the machine for itself, as a
+record of its seconds asks for.
+"""
+
+import concurrent.futures
+import json
+import math
+import multiprocessing
+import os
+import statistics
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+import cli
+import recipes
+import results
+
+RECORDS = results.RUNS / "records"
+STUDENT_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # 1 to 10 degrees of freedom
+SAME = ("recipe", "network", "cpu", "device", "threads", "processes", "precision", "torch")  # in all runs of a record
+
+
+def mean_interval(values):
+    """[low, high]: the 95 % interval of the mean of a few runs (Student's t); None for fewer than two."""
+    if len(values) < 2:
+        return None
+    freedom = len(values) - 1
+    z = results.NORMAL_95  # beyond the table: Abramowitz & Stegun 26.7.5
+    beyond = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    quantile = STUDENT_95[freedom - 1] if freedom <= len(STUDENT_95) else beyond
+    half = quantile * statistics.stdev(values) / math.sqrt(len(values))
+    return [statistics.mean(values) - half, statistics.mean(values) + half]
+
+
+def record(recipe, folder=results.RUNS):
+    """The finished runs of a recipe as one record: figures of each seed, their mean, deviation and interval. Raises
+    ValueError for none."""
+    found = [run for name, run in results.runs(folder) if name == f"{recipe}-seed{run['seed']}" and run["finished"]]
+    if not found:
+        raise ValueError(f"no finished run of recipe {recipe!r} in {folder}: make train RECIPE={recipe}")
+    found.sort(key=lambda run: run["seed"])
+    facts = [{**run, **run["environment"]} for run in found]
+    for key in SAME:
+        if any(fact[key] != facts[0][key] for fact in facts):
+            raise ValueError(f"the runs of {recipe!r} differ in {key}: train them again with OVERWRITE=1")
+    accuracies = [run["final_test_accuracy"] for run in found]
+    return {
+        "recipe": found[0]["recipe"],
+        "total_parameters": found[0]["total_parameters"],
+        "total_epochs": found[0]["total_epochs"],
+        "runs": [
+            {key: run[key] for key in ("seed", "final_test_accuracy", "final_test_loss", "training_time")}
+            for run in found
+        ],
+        "mean": statistics.mean(accuracies),
+        "deviation": statistics.stdev(accuracies) if len(found) > 1 else None,
+        "mean_ci95": mean_interval(accuracies),
+        "environment": found[0]["environment"],
+    }
+
+
+def read(folder=RECORDS):
+    """{recipe: record} of all recipes that have one."""
+    paths = (Path(folder) / f"{name}.json" for name in recipes.RECIPES)
+    return {path.stem: json.loads(path.read_bytes()) for path in paths if path.exists()}
+
+
+def prepare_worker(threads):
+    """What a worker process does first: it says nothing but warnings, and takes its share of the cores."""
+    os.environ["TQDM_DISABLE"] = "1"
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open as long as the process lives)
+    import torch  # here, for the parent process does without
+
+    torch.set_num_threads(threads)
+
+
+def train_seed(recipe, seed, processes, flags):
+    """The results of one run, trained in this process as train.py would, or in processes of its own."""
+    import parallel
+    import train
+
+    flags = ["--recipe", recipe, "--seed", str(seed), *flags]
+    if processes == 1:
+        train.main(flags)
+    elif parallel.main([str(processes), train.__file__, *flags]):
+        raise OSError(f"seed {seed} failed")
+    return results.read(results.RUNS / f"{recipe}-seed{seed}")
+
+
+def train_seeds(recipe, seeds, jobs, processes, flags):
+    """Train the seeds, `jobs` at a time, telling of each as it is done. Raises what a training raised."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    pool = concurrent.futures.ProcessPoolExecutor(
+        min(jobs, len(seeds)), multiprocessing.get_context("spawn"), prepare_worker, (threads,)
+    )
+    with pool:
+        futures = {pool.submit(train_seed, recipe, seed, processes, flags): seed for seed in seeds}
+        try:
+            for future in tqdm(concurrent.futures.as_completed(futures), recipe, len(seeds), unit="run", disable=None):
+                found = future.result()
+                tqdm.write(
+                    f"{recipe} seed {futures[future]}: {found['final_test_accuracy']:.2f} %, "
+                    f"{found['training_time']:.1f} s of training"
+                )
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def main(argv=None):
+    parser = cli.Parser(description="Train a recipe with many seeds and sum them up.")
+    parser.add_argument("recipe")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to this - 1 (default: 3)")
+    parser.add_argument("--jobs", type=int, help="runs at a time (default: as many as fill the cores)")
+    parser.add_argument("--processes", type=int, default=1, help="processes that share each run (default: 1)")
+    parser.add_argument("--data", default="data", help="the folder of MNIST (default: data)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--epochs", type=int, help="in place of the recipe's own")
+    parser.add_argument("--overwrite", action="store_true", help="train all of them again")
+    arguments = parser.parse_args(argv)
+    if arguments.recipe not in recipes.RECIPES:
+        parser.error(f"unknown recipe {arguments.recipe!r}; there are: {', '.join(recipes.RECIPES)}")
+    jobs = max(1, (os.cpu_count() or 1) // max(1, arguments.processes)) if arguments.jobs is None else arguments.jobs
+    if min(arguments.seeds, jobs, arguments.processes) < 1:
+        parser.error("--seeds, --jobs and --processes must be at least 1")
+    flags = ["--data", arguments.data, "--device", arguments.device, *(["--overwrite"] * arguments.overwrite)]
+    flags += [] if arguments.epochs is None else ["--epochs", str(arguments.epochs)]
+    train_seeds(arguments.recipe, range(arguments.seeds), jobs, arguments.processes, flags)
+    path = RECORDS / f"{arguments.recipe}.json"
+    found = record(arguments.recipe)
+    results.write(path, found)
+    print(f"mean {found['mean']:.2f} % over {len(found['runs'])} seeds: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

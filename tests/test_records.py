@@ -1,0 +1,107 @@
+import dataclasses
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+
+import recipes
+import records
+import results
+
+FOLDER = Path(records.__file__).parent / records.RECORDS
+
+
+def run(accuracy, seed=0, **changes):
+    return {
+        "finished": True,
+        "recipe": {"name": "default"},
+        "network": "Sequential()",
+        "seed": seed,
+        "total_parameters": 19_000,
+        "total_epochs": 15,
+        "training_time": 60.0 + seed,
+        "final_test_accuracy": accuracy,
+        "final_test_accuracy_ci95": results.wilson_interval(accuracy, 10_000),
+        "final_test_loss": 0.02,
+        "history": [{}] * 15,
+        "environment": {
+            "cpu": "a processor",
+            "device": "cpu",
+            "threads": 2,
+            "processes": 1,
+            "precision": "float32",
+            "torch": "2.10",
+        },
+        **changes,
+    }
+
+
+def put(folder, runs):
+    for name, content in runs.items():
+        results.write(folder / name / "results.json", content)
+
+
+def committed():
+    return records.read(FOLDER)
+
+
+def test_the_interval_of_a_mean_uses_students_t():
+    low, high = records.mean_interval([99.0, 100.0, 101.0])
+    assert round(high - 100, 3) == round(4.303 / 3**0.5, 3)
+    assert round(100 - low, 3) == round(4.303 / 3**0.5, 3)
+    assert records.mean_interval([99.0]) is None
+    low, high = records.mean_interval([0.0, 2.0] * 13)
+    assert round((high - low) / 2 / (statistics.stdev([0.0, 2.0] * 13) / 26**0.5), 2) == 2.06  # 25 degrees of freedom
+
+
+def test_a_record_sums_up_the_seeds_of_a_recipe(tmp_path):
+    accuracies = [99.5, 99.6, 99.55]
+    put(tmp_path, {f"default-seed{seed}": run(value, seed) for seed, value in enumerate(accuracies)})
+    put(tmp_path, {"erav3-seed0": run(99.0), "default-seed7": run(0, 7, finished=False), "default-mine": run(1.0)})
+    found = records.record("default", tmp_path)
+    assert [entry["seed"] for entry in found["runs"]] == [0, 1, 2]
+    assert found["mean"] == pytest.approx(99.55)
+    assert found["deviation"] == pytest.approx(statistics.stdev(accuracies))
+    assert found["mean_ci95"][0] < 99.55 < found["mean_ci95"][1]
+
+
+def test_runs_of_different_recipes_are_not_summed_up(tmp_path):
+    put(tmp_path, {"default-seed0": run(99.5), "default-seed1": run(99.5, 1, recipe={"name": "default", "epochs": 3})})
+    with pytest.raises(ValueError, match="differ in recipe"):
+        records.record("default", tmp_path)
+    put(tmp_path, {"default-seed1": run(99.5, 1, network="another")})
+    with pytest.raises(ValueError, match="differ in network"):
+        records.record("default", tmp_path)
+    with pytest.raises(ValueError, match="no finished run of recipe 'fast'"):
+        records.record("fast", tmp_path)
+
+
+def test_seeds_are_trained_side_by_side_and_a_finished_one_is_not_trained_again(
+    mnist_folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    command = ["fast", "--epochs", "1", "--jobs", "2", "--data", str(mnist_folder), "--device", "cpu"]
+    assert records.main([*command, "--seeds", "1"]) == 0
+    path = tmp_path / "results" / "fast-seed0" / "results.json"
+    before = path.stat().st_mtime_ns
+    assert records.main([*command, "--seeds", "3"]) == 0
+    assert path.stat().st_mtime_ns == before
+    found = json.loads((tmp_path / records.RECORDS / "fast.json").read_bytes())
+    assert [run["seed"] for run in found["runs"]] == [0, 1, 2]
+    assert found["mean"] > 98
+    assert capsys.readouterr().out.count("seed 2") == 1
+
+
+def test_committed_records_add_up():
+    for record in committed().values():
+        accuracies = [entry["final_test_accuracy"] for entry in record["runs"]]
+        assert record["mean"] == pytest.approx(statistics.mean(accuracies))
+        assert json.dumps(record, allow_nan=False)
+
+
+def test_committed_records_are_of_the_recipes_as_they_are_now():
+    found = committed()
+    assert found.keys() == {path.stem for path in FOLDER.glob("*.json")} - {"bench"}
+    for name, record in found.items():
+        assert record["recipe"] == dataclasses.asdict(recipes.recipe(name))

@@ -1,0 +1,80 @@
+import math
+
+import pytest
+import torch
+
+import data
+import recipes
+import run as runs
+
+FIRST = torch.tensor([0])
+
+
+def start(recipe, images, seed=0):
+    return runs.Run(recipe, seed, torch.device("cpu"), *images)
+
+
+def test_one_cycle_is_stepped_once_a_batch_and_reaches_its_peak(small_mnist):
+    run = start(recipes.recipe("erav3", epochs=2), small_mnist)
+    rates = []
+    run.optimizer.register_step_pre_hook(lambda *_: rates.append(run.rate))
+    run.advance()
+    run.advance()
+    assert len(rates) == 2 * math.ceil(1000 / 128)
+    assert rates[0] == pytest.approx(0.1 / 25)
+    assert max(rates) == pytest.approx(0.1, rel=0.02)
+    assert rates[-1] < 0.01
+
+
+def test_step_drops_the_rate_after_its_epochs(small_mnist):
+    run = start(recipes.recipe("mnist-ops", epochs=4, step_epochs=2), small_mnist)
+    for _ in range(4):
+        run.advance()
+    assert [entry["lr"] for entry in run.history] == pytest.approx([0.05, 0.05, 0.005, 0.005])
+
+
+def test_an_update_of_the_optimizer_is_torchs_own(small_mnist):
+    run = start(recipes.recipe("default"), small_mnist)
+    assert isinstance(run.optimizer, torch.optim.SGD)
+    assert run.optimizer.defaults["nesterov"]
+    assert isinstance(start(recipes.recipe("mnist-experiment-aug"), small_mnist).optimizer, torch.optim.Adagrad)
+
+
+def test_the_average_is_exponential_and_includes_batch_norm(small_mnist):
+    recipe = recipes.recipe("default", average_decay=0.9, average_steps=1, epochs=1, batch_size=500)
+    run = start(recipe, small_mnist)
+    seen = []
+    run.optimizer.register_step_post_hook(
+        lambda *_: seen.append({name: value.detach().clone() for name, value in run.model.state_dict().items()})
+    )
+    run.train_epoch(1)
+    assert len(seen) == 2
+    for name, value in run.deployed.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.9 * seen[0][name] + 0.1 * seen[1][name])
+
+
+def test_bfloat16_trains_too(small_mnist):
+    run = start(recipes.recipe("default", precision="bfloat16", epochs=1, batch_size=500), small_mnist)
+    loss, _ = run.train_epoch(1)
+    assert math.isfinite(loss)
+    assert all(parameter.dtype == torch.float32 for parameter in run.model.parameters())
+
+
+def test_the_best_is_by_validation_then_loss_then_the_later(small_mnist):
+    run = start(recipes.recipe("default"), small_mnist)
+    figures = [(98, 0.1), (100, 0.3), (100, 0.2), (100, 0.2), (96, 0.0)]
+    run.history = [
+        {"epoch": epoch, "val_accuracy": accuracy, "val_loss": loss}
+        for epoch, (accuracy, loss) in enumerate(figures, 1)
+    ]
+    assert run.best["epoch"] == 4
+
+
+def test_a_poisoned_image_stops_before_the_update(small_mnist, monkeypatch):
+    run = start(recipes.recipe("default"), small_mnist)
+    poison = data.Normalisation.__call__
+    monkeypatch.setattr(data.Normalisation, "__call__", lambda *parts: poison(*parts).index_fill(0, FIRST, math.nan))
+    with pytest.raises(FloatingPointError):
+        run.train_epoch(1)
+    assert all(parameter.isfinite().all() for parameter in run.model.parameters())
