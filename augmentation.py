@@ -16,7 +16,7 @@ import torch.nn.functional as functional
 def augment(images, settings, erased, generator):
     """Every map that `settings` (a Recipe) asks for, in the order affine, brightness, contrast, erasing.
 
-    `generator` is on the CPU, so that a seed gives the same draws on every device; `erased` is the value in erased
+    `generator` is on the CPU, whatever the device; `erased` is the value in erased
     rectangles."""
     count = len(images)
 

@@ -7,6 +7,7 @@ several rounds, so that a machine whose speed drifts drifts for all. Seconds an 
 speed of such a slice; the first batches, which wait for loaders and caches, are left out.
 """
 
+import math
 import os
 import statistics
 import subprocess
@@ -33,6 +34,7 @@ import run as runs
 RECORD = records.RECORDS / "bench.json"
 PICTURE = records.RECORDS / "bench.png"
 OWN = ("default", "fast")
+ENDLESS = 1000  # epochs, of which a slice is looked at
 OUTSIDE = ("evaluation", "checkpoint")  # of an epoch's seconds
 WARM_UP_BATCHES = 3
 PUBLISHED_EPOCHS = 15  # of erav3, as its report says
@@ -61,7 +63,7 @@ class Bench:
 
     def run(self, name):
         """A run of the recipe on the CPU, and what it trains, batch by batch without end."""
-        run = runs.Run(recipes.recipe(name), 0, torch.device("cpu"), self.images, self.test)
+        run = runs.Run(recipes.recipe(name, epochs=ENDLESS), 0, torch.device("cpu"), self.images, self.test)
 
         def counts():
             for epoch in range(1, run.recipe.epochs + 1):
@@ -144,7 +146,8 @@ class Bench:
 
     def scaling(self, name):
         """[processes, threads of each, seconds an epoch] of a training on one core, and on all cores both ways."""
-        cores, found = os.cpu_count() or 1, []
+        cores, found = min(os.cpu_count() or 1, 32), []
+        cores = 2 ** int(math.log2(cores))  # so that the processes can share every batch
         for processes, threads in dict.fromkeys(((1, 1), (1, cores), (cores, 1))):
             say(f"{name} in {processes} processes of {threads} threads")
             run, _ = self.train(name, processes, threads, epochs=1)
@@ -174,7 +177,7 @@ class Bench:
                 name: networks.parameter_count(networks.build(recipes.recipe(name).architecture))
                 for name in found["speeds"]
             },
-            "environment": environment.describe(torch.device("cpu"), "float32"),
+            "environment": environment.describe(torch.device("cpu"), self.run("default")[0].precision),
         }
 
 
@@ -253,7 +256,7 @@ def notes(found):
         + "; a matrix product reaches "
         + " and ".join(f"{value / 1e9:.3g} in {name}" for name, value in peaks.items())
         + ".",
-        f"{place['cpu']}, {place['cores']} cores, torch {place['torch']}, float32.",
+        f"{place['cpu']}, {place['cores']} cores, torch {place['torch']}, {place['precision']}.",
     ]
     if found["scaling"]:
         scaling = [
@@ -294,6 +297,7 @@ def main(argv=None):
     parser.add_argument("--data", default="data", help="the folder of MNIST (default: data)")
     parser.add_argument("--quick", action="store_true", help="one short round, under a minute; writes no record")
     arguments = parser.parse_args(argv)
+    torch.set_flush_denormal(True)  # as train.py does
     found = Bench(arguments.data, arguments.quick).measure()
     print(report(found))
     if not arguments.quick:

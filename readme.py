@@ -54,7 +54,8 @@ def renew(text):
     return fill(text, "speed", benchmark.report(json.loads((ROOT / benchmark.RECORD).read_bytes())))
 
 
-def main():
+def main(argv=None):
+    cli.Parser(description="Write the README's numbers from the records.").parse_args(argv)
     path = ROOT / "README.md"
     atomic.replace_file(path, renew(path.read_text(encoding="utf-8")).encode())
     return 0

@@ -7,13 +7,14 @@ is not trained again, and one that was stopped goes on. Started with --jobs 1 ev
 record of its seconds asks for.
 """
 
-import concurrent.futures
+import functools
 import json
 import math
 import multiprocessing
 import os
 import statistics
 import sys
+import threading
 from pathlib import Path
 
 from tqdm import tqdm
@@ -73,15 +74,23 @@ def read(folder=RECORDS):
 
 
 def prepare_worker(threads):
-    """What a worker process does first: it says nothing but warnings, and takes its share of the cores."""
-    os.environ["TQDM_DISABLE"] = "1"
+    """What a worker process does first: it says nothing but warnings, takes its share of the cores, and ends with the
+    process that started it."""
+    threading.Thread(target=end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open as long as the process lives)
+    sys.stderr.isatty = lambda: False  # no progress bars
     import torch  # here, for the parent process does without
 
     torch.set_num_threads(threads)
 
 
-def train_seed(recipe, seed, processes, flags):
+def end_with(parent):
+    """End this process when its parent has ended, however that was."""
+    parent.join()
+    os._exit(1)
+
+
+def train_seed(recipe, processes, flags, seed):
     """The results of one run, trained in this process as train.py would, or in processes of its own."""
     import parallel
     import train
@@ -95,23 +104,16 @@ def train_seed(recipe, seed, processes, flags):
 
 
 def train_seeds(recipe, seeds, jobs, processes, flags):
-    """Train the seeds, `jobs` at a time, telling of each as it is done. Raises what a training raised."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    pool = concurrent.futures.ProcessPoolExecutor(
-        min(jobs, len(seeds)), multiprocessing.get_context("spawn"), prepare_worker, (threads,)
-    )
-    with pool:
-        futures = {pool.submit(train_seed, recipe, seed, processes, flags): seed for seed in seeds}
-        try:
-            for future in tqdm(concurrent.futures.as_completed(futures), recipe, len(seeds), unit="run", disable=None):
-                found = future.result()
-                tqdm.write(
-                    f"{recipe} seed {futures[future]}: {found['final_test_accuracy']:.2f} %, "
-                    f"{found['training_time']:.1f} s of training"
-                )
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    """Train the seeds, `jobs` at a time, telling of each as it is done. Raises what a training raised, and stops the
+    others then."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)  # not more for fewer seeds: a record may grow
+    with multiprocessing.get_context("spawn").Pool(min(jobs, len(seeds)), prepare_worker, (threads,)) as pool:
+        work = functools.partial(train_seed, recipe, processes, flags)
+        for found in tqdm(pool.imap_unordered(work, seeds), recipe, len(seeds), unit="run", disable=None):
+            tqdm.write(
+                f"{recipe} seed {found['seed']}: {found['final_test_accuracy']:.2f} %, "
+                f"{found['training_time']:.1f} s of training"
+            )
 
 
 def main(argv=None):

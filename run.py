@@ -96,6 +96,7 @@ class Run:
         self.normalisation = data.Normalisation.of(self.training)
         if recipe.whitening:
             networks.whiten(self.model, self.normalisation(self.training[:WHITENING_IMAGES].floats()))
+            parallel.copy_first(self.model)  # the signs of the patterns are a processor's own
         self.preparation_seconds = time.perf_counter() - start
 
     @property
@@ -157,7 +158,7 @@ class Run:
             for count in self.train_batches(epoch):
                 seen += count
                 bar.update(count)
-                if time.monotonic() > next_look:
+                if parallel.rank() == 0 and time.monotonic() > next_look:
                     loss = check_finite(self.step.total_loss.item(), epoch) / seen
                     bar.set_postfix(loss=f"{loss:.3f}", rate=f"{self.rate:.4f}", refresh=False)
                     next_look = time.monotonic() + LOOK_SECONDS
@@ -199,6 +200,7 @@ class Run:
             "seed": self.seed,
             "epoch": len(self.history),
             "normalisation": dataclasses.asdict(self.normalisation),
+            "preparation_seconds": self.preparation_seconds,
             "model": self.model.state_dict(),
             "averaged": self.average.model.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
@@ -213,7 +215,9 @@ class Run:
             self.average.model.load_state_dict(state["averaged"])
             self.average.empty = False
         self.optimizer.load_state_dict(state["optimizer"])
+        step.place_rate(self.optimizer)
         self.schedule.load_state_dict(state["schedule"])
+        self.preparation_seconds = state["preparation_seconds"]
         self.history = state["history"]
 
     def results(self, test):

@@ -15,16 +15,23 @@ WARM_UP_STEPS = 3  # before a graph is captured, as torch's notes on CUDA graphs
 
 def make_optimizer(recipe, model):
     """The recipe's torch optimizer."""
-    device = next(model.parameters()).device
     settings = {"weight_decay": recipe.weight_decay, "fused": True}
     if recipe.optimizer == "adagrad":
         return torch.optim.Adagrad(model.parameters(), recipe.learning_rate, **settings)
-    # A captured graph reads the rate from the device, where the schedule changes it.
-    rate = torch.tensor(recipe.learning_rate, device=device) if device.type == "cuda" else recipe.learning_rate
-    optimizer = torch.optim.SGD(model.parameters(), rate, recipe.momentum, nesterov=recipe.nesterov, **settings)
+    momentum = {"momentum": recipe.momentum, "nesterov": recipe.nesterov}
+    optimizer = torch.optim.SGD(model.parameters(), recipe.learning_rate, **momentum, **settings)
     for parameter in model.parameters():  # torch leaves them uninitialised when the first update is skipped
         optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    place_rate(optimizer)
     return optimizer
+
+
+def place_rate(optimizer):
+    """Put the rate on the GPU that the weights are on, if any: the schedule changes it and a captured graph reads it
+    there."""
+    for group in optimizer.param_groups:
+        if group["params"][0].is_cuda and isinstance(optimizer, torch.optim.SGD):
+            group["lr"] = torch.as_tensor(group["lr"], device=group["params"][0].device)
 
 
 class Step:

@@ -32,13 +32,16 @@ def small_mnist(mnist, monkeypatch):
 
 
 @pytest.fixture
-def train_small(small_mnist, tmp_path, capsys):
+def train_small(small_mnist, mnist_folder, tmp_path, capsys):
     """Runs train.main on the small data and returns (exit status, output, errors)."""
 
     def run(*arguments, out="run"):
         try:
             status = train.main(
-                ["--batch-size", "100", "--device", "cpu", "--out", str(tmp_path / out), *map(str, arguments)]
+                [
+                    *("--batch-size", "100", "--device", "cpu", "--data", str(mnist_folder)),
+                    *("--out", str(tmp_path / out), *map(str, arguments)),
+                ]
             )
         except SystemExit as stop:
             status = stop.code

@@ -4,11 +4,13 @@ import sys
 import pytest
 
 import cli
-import results
+import environment
 
 
 def script(*arguments, **settings):
-    return subprocess.run([sys.executable, *arguments], cwd=results.ROOT, capture_output=True, text=True, **settings)
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=environment.ROOT, capture_output=True, text=True, **settings
+    )
 
 
 def test_what_a_person_can_mend_is_one_line_and_status_1(capsys):
@@ -37,7 +39,7 @@ def test_ctrl_c_is_status_130(capsys):
 def test_a_reader_that_leaves_early_is_no_fault():
     code = "import cli, sys; sys.exit(cli.run(lambda: print('line\\n' * 100_000)))"
     with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=results.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code], cwd=environment.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         process.stdout.readline()
         process.stdout.close()
@@ -50,10 +52,10 @@ def test_viewing_results_needs_no_torch():
 
 
 def test_make_lists_every_target_it_has():
-    done = subprocess.run(["make"], cwd=results.ROOT, capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(["make"], cwd=environment.ROOT, capture_output=True, text=True, check=True).stdout
     targets = [
         line.split(":")[0]
-        for line in (results.ROOT / "Makefile").read_text().splitlines()
+        for line in (environment.ROOT / "Makefile").read_text().splitlines()
         if ": " in line and " ## " in line
     ]
     assert len(targets) >= 19

@@ -40,7 +40,7 @@ def test_whitening_sets_the_first_layer_to_orthonormal_patterns_of_both_signs_an
     model.whiten(network, mnist[0][:100].floats())
     first = next(network.parameters())
     patterns, negatives = first.flatten(1).chunk(2)
-    torch.testing.assert_close(patterns @ patterns.T, torch.eye(8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(patterns @ patterns.T, torch.eye(4), atol=1e-5, rtol=0)
     assert negatives.equal(-patterns)
     assert (patterns[0] > 0).all() or (patterns[0] < 0).all()  # the strongest pattern of strokes is a patch of ink
     assert [weight.requires_grad for weight in network.parameters()].count(False) == 1
