@@ -7,7 +7,6 @@ is not trained again, and one that was stopped goes on. Started with --jobs 1 ev
 record of its seconds asks for.
 """
 
-import functools
 import json
 import math
 import multiprocessing
@@ -15,6 +14,8 @@ import os
 import statistics
 import sys
 import threading
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from tqdm import tqdm
@@ -104,16 +105,25 @@ def train_seed(recipe, processes, flags, seed):
 
 
 def train_seeds(recipe, seeds, jobs, processes, flags):
-    """Train the seeds, `jobs` at a time, telling of each as it is done. Raises what a training raised, and stops the
+    """Train the seeds, `jobs` at a time, telling of each as it is done. Raises what a training raised, and ends the
     others then."""
     threads = max(1, (os.cpu_count() or 1) // jobs)  # not more for fewer seeds: a record may grow
-    with multiprocessing.get_context("spawn").Pool(min(jobs, len(seeds)), prepare_worker, (threads,)) as pool:
-        work = functools.partial(train_seed, recipe, processes, flags)
-        for found in tqdm(pool.imap_unordered(work, seeds), recipe, len(seeds), unit="run", disable=None):
-            tqdm.write(
-                f"{recipe} seed {found['seed']}: {found['final_test_accuracy']:.2f} %, "
-                f"{found['training_time']:.1f} s of training"
-            )
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(seeds)), context, prepare_worker, (threads,)) as pool:
+        trainings = [pool.submit(train_seed, recipe, processes, flags, seed) for seed in seeds]
+        try:
+            for training in tqdm(as_completed(trainings), recipe, len(seeds), unit="run", disable=None):
+                found = training.result()
+                tqdm.write(
+                    f"{recipe} seed {found['seed']}: {found['final_test_accuracy']:.2f} %, "
+                    f"{found['training_time']:.1f} s of training"
+                )
+        except BaseException as error:
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise OSError("a training's process was killed: the same command goes on where it stopped") from error
+            raise
 
 
 def main(argv=None):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import multiprocessing
 import statistics
 from pathlib import Path
 
@@ -91,6 +92,15 @@ def test_seeds_are_trained_side_by_side_and_a_finished_one_is_not_trained_again(
     assert [run["seed"] for run in found["runs"]] == [0, 1, 2]
     assert found["mean"] > 98
     assert capsys.readouterr().out.count("seed 2") == 1
+
+
+def test_a_training_that_cannot_start_ends_all_of_them(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        records.main(["fast", "--epochs", "0", "--seeds", "4", "--jobs", "2"])
+    assert stop.value.code == 2
+    assert "epochs must be at least 1" in capfd.readouterr().err
+    assert not multiprocessing.active_children()
 
 
 def test_committed_records_add_up():
