@@ -59,7 +59,7 @@ class Bench:
         self.folder, self.images, self.test = folder, *data.load(folder)
         self.count = len(self.images) - data.VALIDATION_IMAGES
         self.quick = quick
-        self.rounds, self.limit, self.batches = (1, 0.5, 20) if quick else (3, 3.0, 100)
+        self.rounds, self.limit, self.batches = (1, 0.5, 20) if quick else (3, 2.5, 60)
 
     def run(self, name):
         """A run of the recipe on the CPU, and what it trains, batch by batch without end."""
