@@ -97,8 +97,9 @@ def talk(exchange, *message):
     try:
         exchange(*message)
     except RuntimeError as error:
+        reason = str(error).splitlines()[0].split("] ")[-1]  # without the line of gloo's source
         raise ConnectionError(
-            f"another process of this run is gone ({str(error).splitlines()[0]}): "
+            f"another process of this run is gone ({reason}): "
             "stopped; the same command goes on from the last checkpoint"
         ) from error
 

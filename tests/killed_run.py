@@ -9,6 +9,7 @@ import sys
 
 from conftest import SMALL_TEST, SMALL_TRAINING
 
+import cli
 import data
 import parallel
 import run
@@ -26,4 +27,4 @@ if __name__ == "__main__":
         return train_epoch(self, number)
 
     run.Run.train_epoch = die_in_epoch
-    sys.exit(train.main(sys.argv[2:]))
+    sys.exit(cli.run(lambda: train.main(sys.argv[2:])))

@@ -50,7 +50,7 @@ def test_the_report_names_every_recipe_part_and_figure():
     text = benchmark.report(FOUND)
     for part in (
         "90.0 (80.0 to 100.0)",
-        "| 2.0 ",  # times faster
+        " 2.0 |",  # times faster
         "15,000",  # images a second
         "150 times as long",
         "2 processes of 1 thread 4.5 s",
