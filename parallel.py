@@ -97,7 +97,7 @@ def talk(exchange, *message):
     try:
         exchange(*message)
     except RuntimeError as error:
-        reason = str(error).splitlines()[0].split("] ")[-1]  # without the line of gloo's source
+        reason = str(error).split("] ")[-1].split(". ")[0]  # without gloo's source file and its advice
         raise ConnectionError(
             f"another process of this run is gone ({reason}): "
             "stopped; the same command goes on from the last checkpoint"
