@@ -83,9 +83,9 @@ def train(recipe, seed, device, folder, data_folder, overwrite=False):
     first alone reads and writes the folder, and prints."""
     first = parallel.rank() == 0
     state = checkpoint.load_newest(folder) if first and not overwrite else None
-    if first:
+    if first and parallel.count() > 1:  # before the others look for the same files
         data.fetch(data_folder)
-    state = parallel.share(state)  # and the data are there, now, for all
+    state = parallel.share(state)
     images, test = data.load(data_folder, device)
     run = runs.Run(recipe, seed, device, images, test)
     if first:
