@@ -22,21 +22,22 @@ DIGITS = 10
 PARAMETER_LIMIT = 20_000
 
 
+def pooled_block(inputs, outputs, padding=0, pool=1, affine=True):
+    """The layers of this project's own networks: the pool comes before BatchNorm and ReLU, which then see less."""
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=padding, bias=False)
+    pooling = [nn.MaxPool2d(pool)] if pool > 1 else []
+    return [convolution, *pooling, nn.BatchNorm2d(outputs, affine=affine), nn.ReLU(inplace=True)]
+
+
 def default():
     """19,066 parameters: the first pool comes before BatchNorm and ReLU, so nearly all work is at 13 x 13 and below."""
-
-    def block(inputs, outputs, padding=0, pool=1):
-        convolution = nn.Conv2d(inputs, outputs, 3, padding=padding, bias=False)
-        pooling = [nn.MaxPool2d(pool)] if pool > 1 else []
-        return [convolution, *pooling, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
-
     return nn.Sequential(
-        *block(1, 16, pool=2),  # 16 x 13 x 13
-        *block(16, 16, padding=1),
-        *block(16, 16, padding=1, pool=2),  # 16 x 6 x 6
-        *block(16, 24, padding=1),
-        *block(24, 24),
-        *block(24, 24),  # 24 x 2 x 2
+        *pooled_block(1, 16, pool=2),  # 16 x 13 x 13
+        *pooled_block(16, 16, padding=1),
+        *pooled_block(16, 16, padding=1, pool=2),  # 16 x 6 x 6
+        *pooled_block(16, 24, padding=1),
+        *pooled_block(24, 24),
+        *pooled_block(24, 24),  # 24 x 2 x 2
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Dropout(0.05),
@@ -47,19 +48,13 @@ def default():
 def fast():
     """17,874 parameters: early pools and few channels where the image is large; the recipe of the same name leaves the
     first layer untrained (whiten)."""
-
-    def block(inputs, outputs, padding=0, pool=1, affine=True):
-        convolution = nn.Conv2d(inputs, outputs, 3, padding=padding, bias=False)
-        pooling = [nn.MaxPool2d(pool)] if pool > 1 else []
-        return [convolution, *pooling, nn.BatchNorm2d(outputs, affine=affine), nn.ReLU(inplace=True)]
-
     return nn.Sequential(
         nn.ZeroPad2d(-1),  # 26 x 26: of a hundred digits one has ink on the edge
-        *block(1, 8, pool=2, affine=False),  # 8 x 12 x 12, and no gradient needs to come back to here
-        *block(8, 16),
-        *block(16, 16, pool=2),  # 16 x 4 x 4
-        *block(16, 32, padding=1),
-        *block(32, 32),  # 32 x 2 x 2
+        *pooled_block(1, 8, pool=2, affine=False),  # 8 x 12 x 12, and no gradient needs to come back to here
+        *pooled_block(8, 16),
+        *pooled_block(16, 16, pool=2),  # 16 x 4 x 4
+        *pooled_block(16, 32, padding=1),
+        *pooled_block(32, 32),  # 32 x 2 x 2
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Dropout(0.01),

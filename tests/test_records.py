@@ -5,42 +5,12 @@ import statistics
 from pathlib import Path
 
 import pytest
+from made_up import put, run
 
 import recipes
 import records
-import results
 
 FOLDER = Path(records.__file__).parent / records.RECORDS
-
-
-def run(accuracy, seed=0, **changes):
-    return {
-        "finished": True,
-        "recipe": {"name": "default"},
-        "network": "Sequential()",
-        "seed": seed,
-        "total_parameters": 19_000,
-        "total_epochs": 15,
-        "training_time": 60.0 + seed,
-        "final_test_accuracy": accuracy,
-        "final_test_accuracy_ci95": results.wilson_interval(accuracy, 10_000),
-        "final_test_loss": 0.02,
-        "history": [{}] * 15,
-        "environment": {
-            "cpu": "a processor",
-            "device": "cpu",
-            "threads": 2,
-            "processes": 1,
-            "precision": "float32",
-            "torch": "2.10",
-        },
-        **changes,
-    }
-
-
-def put(folder, runs):
-    for name, content in runs.items():
-        results.write(folder / name / "results.json", content)
 
 
 def committed():

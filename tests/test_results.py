@@ -1,28 +1,7 @@
 import pytest
+from made_up import put, run
 
 import results
-
-
-def run(accuracy, seed=0, **changes):
-    return {
-        "finished": True,
-        "recipe": {"name": "default"},
-        "network": "Sequential()",
-        "seed": seed,
-        "total_parameters": 19_000,
-        "total_epochs": 15,
-        "training_time": 60.0 + seed,
-        "final_test_accuracy": accuracy,
-        "final_test_accuracy_ci95": results.wilson_interval(accuracy, 10_000),
-        "final_test_loss": 0.02,
-        "history": [{}] * 15,
-        **changes,
-    }
-
-
-def put(folder, runs):
-    for name, content in runs.items():
-        results.write(folder / name / "results.json", content)
 
 
 def test_wilson_interval_is_the_textbook_one():
