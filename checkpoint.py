@@ -1,8 +1,8 @@
 """Checkpoints: saved whole or not at all, the newest five kept, the newest whole one loaded.
 
 A checkpoint is a file `checkpoints/epoch_019.pt` of a run's folder, written at the end of an epoch; `best_model.pt`
-beside it is the one that validated best. A file is written under a temporary name, flushed to the disk and renamed, so
-a stop at any moment leaves the old files whole.
+beside it is the one that validated best. A file is replaced atomically and carries checksums, so a stop at any moment
+leaves the old files whole, and damage of any kind is seen.
 """
 
 import io
@@ -48,24 +48,47 @@ def save(run, state, best):
     if best:
         atomic.replace_file(checkpoint_folder(run) / BEST, buffer.getvalue())
     atomic.replace_file(checkpoint_folder(run) / f"epoch_{state['epoch']:03}.pt", buffer.getvalue())
-    for path in list(epochs(run).values())[:-KEEP]:
+    rotate(run, state["epoch"])
+
+
+def rotate(run, newest):
+    """Keep the newest five whole checkpoints up to epoch `newest`; a damaged one does not count, and goes with those
+    before the five. Later ones are damaged, or the run would have gone on from them, and about to be replaced."""
+    kept = 0
+    for epoch, path in reversed(epochs(run).items()):
+        if epoch <= newest and kept == KEEP:
+            path.unlink(missing_ok=True)
+        elif epoch <= newest and is_whole(path):
+            kept += 1
+
+
+def remove(run):
+    """Remove a run's checkpoints, the oldest first: a stop on the way leaves a run that can go on."""
+    for path in [*epochs(run).values(), checkpoint_folder(run) / BEST]:
         path.unlink(missing_ok=True)
+
+
+def is_whole(path):
+    """Whether the contents of a checkpoint file have the checksums they were written with: torch stores them (its files
+    are zip archives) but does not look at them."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except Exception:  # whatever zipfile makes of a broken file
+        return False
 
 
 def load(path):
     """The state in a checkpoint file. Raises DamagedCheckpoint, or ValueError for one of another format; never runs
     code from the file."""
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if not is_whole(path):
+        raise DamagedCheckpoint(f"{path} is not a whole checkpoint")
     try:
-        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums of its own records
-            if archive.testzip():
-                raise ValueError("checksum mismatch")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # whatever torch, zip or pickle make of a broken file
-        raise DamagedCheckpoint(
-            f"{path} is not a whole checkpoint ({(str(error) or type(error).__name__).splitlines()[0]})"
-        ) from error
+    except Exception as error:  # whatever torch or pickle make of a foreign file
+        raise DamagedCheckpoint(f"{path} is not a checkpoint of this program ({type(error).__name__})") from error
     if not isinstance(state, dict) or "format" not in state:
         raise DamagedCheckpoint(f"{path} is not a checkpoint of this program")
     if state["format"] != FORMAT:
@@ -80,9 +103,12 @@ def load_newest(run):
     """The newest whole state of a run, or None where it has no checkpoint. Warns of each damaged one; raises
     DamagedCheckpoint when all are."""
     found = epochs(run)
-    for path in reversed(found.values()):
+    for epoch, path in reversed(found.items()):
         try:
-            return load(path)
+            state = load(path)
+            if state["epoch"] != epoch:
+                raise DamagedCheckpoint(f"{path} holds epoch {state['epoch']}")
+            return state
         except DamagedCheckpoint as error:
             print(f"warning: {error}; using the one before", file=sys.stderr)
     if found:

@@ -1,11 +1,15 @@
 """The command line: what all scripts share in talking to people. One clear line for what went wrong, never a traceback.
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped with Ctrl-C.
+Exit status: 0 done, 1 failed, 2 wrong usage; 130 stopped with Ctrl-C, 143 with SIGTERM, 141 where nobody reads the
+output any more, as shells count signals.
 """
 
 import argparse
 import os
+import signal
 import sys
+
+CAUSES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -15,25 +19,58 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
-def run(main):
-    """Run a script's `main` and return its exit status. What a person can mend (a value, a file) becomes one line on
-    stderr; anything else is a fault of the program and keeps its traceback."""
+class Stopped(KeyboardInterrupt):
+    """The process was asked to stop, by the signal `args[0]`."""
+
+
+def stop(number, _):
+    """What the first signal does: raise Stopped, and leave a second one to end the process at once."""
+    for each in CAUSES:
+        signal.signal(each, signal.SIG_DFL)
+    raise Stopped(number)
+
+
+def run(main, remedy=""):
+    """Run a script's `main` and return its exit status. What a person can mend (a value, a file, a stop) becomes one
+    line on stderr, with the remedy where it was stopped; anything else is a fault of the program and keeps its
+    traceback."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before the start
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open as long as the process lives)
+    for number in CAUSES:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, stop)
     script = os.path.basename(sys.argv[0])
+
+    def tell(message):
+        new_line = "\n" if sys.stderr.isatty() else ""  # after the ^C, or a progress bar
+        print(f"{new_line}{script}: {message}", file=sys.stderr)
+
+    def stopped(cause):
+        tell(f"stopped{cause}" + (f"; {remedy}" if remedy else ""))
+
     try:
         status = main()
         sys.stdout.flush()
         return status
+    except KeyboardInterrupt as error:
+        number = error.args[0] if isinstance(error, Stopped) else signal.SIGINT
+        stopped(f" by {CAUSES[number]}")
+        return 128 + number
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        print(
-            f"\n{script}: stopped; the same command goes on from the last checkpoint (without --overwrite)"
-            if script == "train.py"
-            else f"\n{script}: stopped",
-            file=sys.stderr,
-        )
-        return 130
+        if remedy:
+            stopped(", as nobody reads the output any more")
+        return 128 + signal.SIGPIPE
     except (ValueError, OSError, ArithmeticError) as error:
-        print(f"{script}: {error}", file=sys.stderr)
+        tell(error)
         return 1
+    finally:
+        give_up_output()
+
+
+def give_up_output():
+    """Let Python end without another word about output that cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

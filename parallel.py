@@ -13,6 +13,8 @@ import os
 import signal
 import sys
 import tempfile
+import threading
+import time
 
 import torch
 from torch import distributed
@@ -32,6 +34,7 @@ def together(kind):
     if not distributed.is_torchelastic_launched():
         yield torch.device(kind)
         return
+    threading.Thread(target=end_with_parent, daemon=True).start()
     local = int(os.environ["LOCAL_WORLD_SIZE"])
     if kind == "cuda" and local > torch.cuda.device_count():
         raise ValueError(f"{local} processes need as many GPUs, there are {torch.cuda.device_count()}: lower NPROC")
@@ -44,6 +47,14 @@ def together(kind):
         yield torch.device(kind, int(os.environ["LOCAL_RANK"])) if kind == "cuda" else torch.device(kind)
     finally:
         distributed.destroy_process_group()
+
+
+def end_with_parent():
+    """End this process when the launcher has ended without ending it, as after SIGKILL."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def count():
@@ -110,8 +121,8 @@ def main(argv=None):
     parser.add_argument("script")
     parser.add_argument("flags", nargs="...", help="the script's own")
     arguments = parser.parse_args(argv)
-    if arguments.count < 1:
-        parser.error(f"the number of processes must be at least 1, got {arguments.count}")
+    if not 1 <= arguments.count <= (os.cpu_count() or 1):
+        parser.error(f"the number of processes must be from 1 to the cores, {os.cpu_count()}, got {arguments.count}")
 
     from torch.distributed import run as torchrun  # a second of imports that the processes themselves do without
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -123,7 +134,7 @@ def main(argv=None):
     try:
         with tempfile.TemporaryDirectory() as logs:
             torchrun.main([*options, f"--log-dir={logs}", arguments.script, *arguments.flags])
-    except SignalException as error:
+    except SignalException as error:  # passed on to the processes; process 0 says so
         return 128 + error.sigval
     except ChildFailedError as error:
         codes = {rank: failure.exitcode for rank, failure in error.failures.items()}

@@ -27,7 +27,7 @@ class Recipe:
 
     name: str = setting("default", "the recipe's name")
     architecture: str = setting("default", "a network of model.py")
-    epochs: int = setting(15, "passes over the training images", 1)
+    epochs: int = setting(15, "passes over the training images", 1, 100_000)
     batch_size: int = setting(128, "images a step", 1)
 
     whitening: bool = setting(False, "the first convolution is set to the main patterns of the images, and not trained")
@@ -44,13 +44,13 @@ class Recipe:
     start_divisor: float = setting(25.0, "one_cycle: first rate = peak / this", 1)
     final_divisor: float = setting(1e4, "one_cycle: last rate = first rate / this", 1)
     cycle_momentum: bool = setting(False, "one_cycle: momentum falls from .95 to .85 as the rate rises, and back")
-    step_epochs: int = setting(27, "step: epochs between two drops of the rate", 1)
+    step_epochs: int = setting(27, "step: epochs between two drops of the rate", 1, 100_000)
     step_factor: float = setting(0.1, "step: what the rate is multiplied by at a drop", 0, 1)
 
     average_decay: float = setting(
         0.0, "decay of the moving average of the weights, an update; 0 is no averaging", 0, 1
     )
-    average_steps: int = setting(1, "steps between two updates of the average", 1)
+    average_steps: int = setting(1, "steps between two updates of the average", 1, 100_000)
     precision: str = setting(
         "float32",
         "arithmetic of training; auto is bfloat16 where the processor has it",
@@ -81,7 +81,7 @@ def check(field, value):
     if choices and value not in choices:
         raise ValueError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
     if low is not None and not (low <= value <= high and math.isfinite(value)):
-        bounds = f"at least {low}" if high == INFINITY else f"between {low} and {high}"
+        bounds = f"at least {low}" if high == INFINITY else f"between {low} and {high:,}"
         raise ValueError(f"{field.name} must be {bounds} and finite, got {value}")
 
 

@@ -11,6 +11,7 @@ import json
 import math
 import multiprocessing
 import os
+import signal
 import statistics
 import sys
 import threading
@@ -75,8 +76,9 @@ def read(folder=RECORDS):
 
 
 def prepare_worker(threads):
-    """What a worker process does first: it says nothing but warnings, takes its share of the cores, and ends with the
-    process that started it."""
+    """What a worker process does first: it says nothing but warnings, takes its share of the cores, leaves a Ctrl-C to
+    the process that started it, and ends with that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open as long as the process lives)
     sys.stderr.isatty = lambda: False  # no progress bars
@@ -142,6 +144,8 @@ def main(argv=None):
     jobs = max(1, (os.cpu_count() or 1) // max(1, arguments.processes)) if arguments.jobs is None else arguments.jobs
     if min(arguments.seeds, jobs, arguments.processes) < 1:
         parser.error("--seeds, --jobs and --processes must be at least 1")
+    if arguments.processes > 1 and jobs * arguments.processes > (os.cpu_count() or 1):
+        parser.error(f"--jobs times --processes must be at most the cores, {os.cpu_count()}")
     flags = ["--data", arguments.data, "--device", arguments.device, *(["--overwrite"] * arguments.overwrite)]
     flags += [] if arguments.epochs is None else ["--epochs", str(arguments.epochs)]
     train_seeds(arguments.recipe, range(arguments.seeds), jobs, arguments.processes, flags)
@@ -153,4 +157,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(cli.run(main, "the same command goes on where it stopped"))

@@ -16,6 +16,7 @@ import atomic
 import cli
 
 RUNS = Path("results")
+SCHEMA = 1
 NORMAL_95 = statistics.NormalDist().inv_cdf(0.975)
 
 
@@ -33,19 +34,28 @@ def write(path, content):
 
 
 def read(run):
-    """The results of a run's folder, or None where it has none. Raises ValueError when the file is not JSON."""
+    """The results of a run's folder, or None where it has none. Raises ValueError when the file is not one of this
+    program."""
     path = Path(run) / "results.json"
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}): remove it, or train again with --overwrite") from error
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        raise ValueError(f"{path} does not have schema {SCHEMA}: remove it, or train again with --overwrite")
+    return found
 
 
 def runs(folder=RUNS):
-    """[(name, results)] of all runs in the folder, finished ones first, best first."""
-    found = [(path.parent.name, read(path.parent)) for path in Path(folder).glob("*/results.json")]
+    """[(name, results)] of all runs in the folder, finished ones first, best first. Warns of each that is damaged."""
+    found = []
+    for path in Path(folder).glob("*/results.json"):
+        try:
+            found.append((path.parent.name, read(path.parent)))
+        except ValueError as error:
+            print(f"warning: {error}", file=sys.stderr)
     return sorted(
         found, key=lambda run: (-run[1].get("final_test_accuracy", -1), run[1].get("final_test_loss", math.inf), run[0])
     )

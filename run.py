@@ -23,7 +23,6 @@ import parallel
 import results
 import step
 
-SCHEMA = 1  # of results.json
 WHITENING_IMAGES = 500  # some 30,000 patches with ink
 LOOK_SECONDS = 0.5  # between two looks at the loss: a look waits for the device
 
@@ -34,17 +33,24 @@ def epoch_seed(seed, epoch, *part):
 
 
 def make_schedule(recipe, optimizer, epoch_steps):
-    """The recipe's torch schedule, to be stepped once a batch."""
+    """The recipe's torch schedule, to be stepped once a batch. Raises ValueError for a one_cycle of too few steps."""
     if recipe.schedule == "one_cycle":
-        return OneCycleLR(
-            optimizer,
-            recipe.learning_rate,
-            total_steps=recipe.epochs * epoch_steps,
-            pct_start=recipe.warmup,
-            div_factor=recipe.start_divisor,
-            final_div_factor=recipe.final_divisor,
-            cycle_momentum=recipe.cycle_momentum,
-        )
+        steps = recipe.epochs * epoch_steps
+        try:
+            return OneCycleLR(
+                optimizer,
+                recipe.learning_rate,
+                total_steps=steps,
+                pct_start=float(recipe.warmup),
+                div_factor=recipe.start_divisor,
+                final_div_factor=recipe.final_divisor,
+                cycle_momentum=recipe.cycle_momentum,
+            )
+        except ZeroDivisionError as error:
+            raise ValueError(
+                f"one_cycle cannot rise within {recipe.warmup} of {steps} step{'s' * (steps > 1)}: "
+                "take more epochs, a smaller batch_size or another warmup"
+            ) from error
     drop = recipe.step_factor if recipe.schedule == "step" else 1.0
     return StepLR(optimizer, recipe.step_epochs * epoch_steps, drop)
 
@@ -223,7 +229,7 @@ class Run:
     def results(self, test):
         """The content of results.json after the epoch whose Evaluation on the test images is `test`."""
         summary = {
-            "schema": SCHEMA,
+            "schema": results.SCHEMA,
             "finished": self.finished,
             "recipe": dataclasses.asdict(self.recipe),
             "network": str(self.model),

@@ -9,22 +9,25 @@ an uninterrupted run on the same machine and number of threads and processes.
 
 import argparse
 import dataclasses
-import shutil
 import sys
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+import atomic
 import checkpoint
 import cli
 import data
 import environment
+import lock
 import model as networks
 import parallel
 import recipes
 import results
 import run as runs
+
+GO_ON = "the same command (without --overwrite) goes on from the last checkpoint"
 
 
 def headline(run):
@@ -81,33 +84,40 @@ def train(recipe, seed, device, folder, data_folder, overwrite=False):
     """Train to the end, from the newest checkpoint in the folder where there is one; returns the results. With
     `overwrite` a run in the folder is removed, but not before all is ready for the new one. Of several processes the
     first alone reads and writes the folder, and prints."""
-    first = parallel.rank() == 0
-    state = checkpoint.load_newest(folder) if first and not overwrite else None
-    if first and parallel.count() > 1:  # before the others look for the same files
-        data.fetch(data_folder)
-    state = parallel.share(state)
     images, test = data.load(data_folder, device)
     run = runs.Run(recipe, seed, device, images, test)
-    if first:
-        print(headline(run), flush=True)
-    if first and overwrite:
-        shutil.rmtree(checkpoint.checkpoint_folder(folder), ignore_errors=True)
-        (folder / "results.json").unlink(missing_ok=True)
-    if state:
-        check_same(folder, recipe, str(run.model), seed, state)
-        run.restore(state)
-    if first and state:
-        print(f"going on after epoch {len(run.history)} of {recipe.epochs}")
-    if first and run.finished:  # it was stopped between its last checkpoint and its results
-        results.write(folder / "results.json", run.results(run.evaluate(test)))
-    while not run.finished:
-        evaluation = run.advance()
-        if first:
+    if parallel.rank() > 0:
+        resume(run, folder, parallel.share(None))
+        while not run.finished:
+            run.advance()
+        return parallel.share(None)
+    print(headline(run), flush=True)
+    with lock.held(folder):
+        for place in (folder, checkpoint.checkpoint_folder(folder)):
+            atomic.sweep(place)
+        if overwrite:
+            (folder / "results.json").unlink(missing_ok=True)
+            checkpoint.remove(folder)
+        resume(run, folder, parallel.share(checkpoint.load_newest(folder)))
+        if run.history:
+            print(f"going on after epoch {len(run.history)} of {recipe.epochs}", flush=True)
+            checkpoint.rotate(folder, len(run.history))  # the last save may have been stopped before
+        if run.finished:  # it was stopped between its last checkpoint and its results
+            results.write(folder / "results.json", run.results(run.evaluate(test)))
+        while not run.finished:
+            evaluation = run.advance()
             checkpoint.save(folder, run.state(), best=run.best is run.history[-1])
             results.write(folder / "results.json", run.results(evaluation))
             tqdm.write(epoch_line(run.history[-1], recipe.epochs))
             sys.stdout.flush()
-    return parallel.share(results.read(folder) if first else None)
+        return parallel.share(results.read(folder))
+
+
+def resume(run, folder, state):
+    """Let a run go on from a state of the folder, where there is one. Raises ValueError as `check_same` does."""
+    if state:
+        check_same(folder, run.recipe, str(run.model), run.seed, state)
+        run.restore(state)
 
 
 def boolean(text):
@@ -153,6 +163,18 @@ def parse(argv):
     )
 
 
+def read_results(folder):
+    """The results in a run's folder. Damaged ones are no loss, with a warning, where there are checkpoints to write
+    them from."""
+    try:
+        return results.read(folder)
+    except ValueError as error:
+        if not checkpoint.epochs(folder):
+            raise
+        print(f"warning: {str(error).split(': ')[0]}: written again from the checkpoints", file=sys.stderr)
+        return None
+
+
 def main(argv=None):
     parser, arguments, changes = parse(argv)
     try:
@@ -164,7 +186,7 @@ def main(argv=None):
     folder = arguments.out or results.RUNS / f"{recipe.name}-seed{arguments.seed}"
     with parallel.together(kind) as device:
         first = parallel.rank() == 0
-        found = parallel.share(results.read(folder) if first and not arguments.overwrite else None)
+        found = parallel.share(read_results(folder) if first and not arguments.overwrite else None)
         if found and found["finished"]:
             check_same(folder, recipe, network, arguments.seed, found)
             if first:
@@ -179,4 +201,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(cli.run(main, GO_ON))

@@ -1,8 +1,10 @@
-"""What tests share: the real data, and a small part of it for trainings that take a second."""
+"""What tests share: the real data, small parts of it for trainings that take a second, and the count of faults."""
 
+import collections
 import os
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 
@@ -10,6 +12,36 @@ import data
 import train
 
 SMALL_TRAINING, SMALL_TEST = 1050, 500
+FAULTS = pytest.StashKey[collections.Counter]()
+
+
+def pytest_configure(config):
+    config.stash[FAULTS] = collections.Counter()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "inject" in item.fixturenames:
+            item.add_marker("fault")
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
+    faults = config.stash[FAULTS]
+    if faults:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(faults.items()))
+        outcome = "something was lost, see above" if exitstatus else "nothing was lost"
+        terminalreporter.write_line(f"{faults.total()} faults injected ({kinds}): {outcome}")
+
+
+@pytest.fixture
+def inject(request):
+    """Counts faults of a kind: to be called with every fault that a test makes happen. A test that asks for it is
+    marked as one of faults."""
+
+    def count(kind, number=1):
+        request.config.stash[FAULTS][kind] += number
+
+    return count
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +63,18 @@ def small_mnist(mnist, monkeypatch):
     return data.load()
 
 
+@pytest.fixture(scope="session")
+def small_folder(mnist, tmp_path_factory):
+    """The same images as four IDX files."""
+    folder = tmp_path_factory.mktemp("small")
+    data.raw_folder(folder).mkdir(parents=True)
+    for prefix, images, count in zip(("train", "t10k"), mnist, (SMALL_TRAINING, SMALL_TEST), strict=True):
+        part = images[:count]
+        data.write_idx(data.raw_folder(folder) / f"{prefix}-images-idx3-ubyte", part.levels.squeeze(1).numpy())
+        data.write_idx(data.raw_folder(folder) / f"{prefix}-labels-idx1-ubyte", part.labels.byte().numpy())
+    return folder
+
+
 @pytest.fixture
 def train_small(small_mnist, mnist_folder, tmp_path, capsys):
     """Runs train.main on the small data and returns (exit status, output, errors)."""
@@ -48,6 +92,26 @@ def train_small(small_mnist, mnist_folder, tmp_path, capsys):
         return status, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def server():
+    processes.start_server()
+
+
+@pytest.fixture
+def launch(server, small_folder, tmp_path):
+    """Starts train.py on the small data as a process of its own; returns a processes.Training. Ends what is left."""
+    started = []
+
+    def start(*flags, out="run", fault=None, **environment):
+        flags = ["--batch-size", "100", "--device", "cpu", "--data", small_folder, "--out", tmp_path / out, *flags]
+        started.append(processes.Training(flags, tmp_path / f"log-{len(started)}", fault, environment))
+        return started[-1]
+
+    yield start
+    for training in started:
+        training.process.kill()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import states
 import torch
 
 import checkpoint
@@ -19,26 +20,6 @@ import results
 import train
 
 GATE = 98.0  # percent after one epoch; the published gate is 95
-
-
-def final_state(folder):
-    return checkpoint.load_newest(folder)
-
-
-def assert_equal(one, other):
-    """Two states are equal bit for bit; the measured seconds aside."""
-    if isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one.keys() - {"seconds", "preparation_seconds"}:
-            assert_equal(one[key], other[key])
-    elif isinstance(one, list):
-        assert len(one) == len(other)
-        for left, right in zip(one, other, strict=True):
-            assert_equal(left, right)
-    elif isinstance(one, torch.Tensor):
-        assert torch.equal(one, other)
-    else:
-        assert one == other
 
 
 def test_one_epoch_of_the_default_on_the_real_data_passes_the_gate(mnist_folder, tmp_path, capsys):
@@ -90,14 +71,14 @@ def test_a_run_stopped_between_its_last_checkpoint_and_its_results_gets_them(tra
 def test_a_seed_decides_the_weights(train_small, tmp_path):
     for seed, folder in ((0, "a"), (0, "b"), (1, "c")):
         train_small("--epochs", 2, "--seed", seed, out=folder)
-    a, b, c = (final_state(tmp_path / folder) for folder in "abc")
-    assert_equal(a, b)
+    a, b, c = (checkpoint.load_newest(tmp_path / folder) for folder in "abc")
+    states.assert_equal(a, b)
     assert not torch.equal(a["model"]["0.weight"], c["model"]["0.weight"])
 
 
-@pytest.mark.parametrize("stops", [(1,), (2,), (3,), (1, 2, 3)])
-@pytest.mark.parametrize("name", ["default", "erav3"])
-def test_a_resumed_run_equals_the_uninterrupted_one(train_small, tmp_path, monkeypatch, name, stops):
+@pytest.mark.parametrize("stops", [(1,), (2,), (3,), (1, 2), (1, 2, 3)])
+@pytest.mark.parametrize("name", ["default", "fast", "mnist-ops"])
+def test_a_resumed_run_equals_the_uninterrupted_one(train_small, tmp_path, monkeypatch, inject, name, stops):
     settings = ("--recipe", name, "--epochs", 4)
     train_small(*settings, out="whole")
     save = checkpoint.save
@@ -109,28 +90,12 @@ def test_a_resumed_run_equals_the_uninterrupted_one(train_small, tmp_path, monke
 
     monkeypatch.setattr(checkpoint, "save", stop_after_saving)
     for _ in stops:
+        inject("stop after a checkpoint")
         with pytest.raises(KeyboardInterrupt):
             train_small(*settings)
     monkeypatch.setattr(checkpoint, "save", save)
     assert f"going on after epoch {stops[-1]} of 4" in train_small(*settings)[1]
-    assert_equal(final_state(tmp_path / "run"), final_state(tmp_path / "whole"))
-
-
-def test_a_killed_run_goes_on_and_ends_with_the_same_weights(mnist_folder, tmp_path):
-    command = [sys.executable, str(Path(__file__).with_name("killed_run.py")), str(mnist_folder)]
-    command += ["--epochs", "6", "--batch-size", "100", "--device", "cpu", "--data", str(mnist_folder), "--out"]
-    place = {**os.environ, "PYTHONPATH": str(environment.ROOT)}
-    subprocess.run([*command, tmp_path / "whole"], check=True, env=place, stdout=subprocess.DEVNULL)
-    with subprocess.Popen([*command, tmp_path / "killed"], env=place, stdout=subprocess.PIPE, text=True) as process:
-        while "epoch 3/6" not in process.stdout.readline():
-            assert process.poll() is None
-        process.kill()
-    assert not results.read(tmp_path / "killed")["finished"]
-    output = subprocess.run(
-        [*command, tmp_path / "killed"], check=True, env=place, capture_output=True, text=True
-    ).stdout
-    assert "going on after epoch" in output
-    assert_equal(final_state(tmp_path / "killed"), final_state(tmp_path / "whole"))
+    states.assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 def test_a_finished_run_is_shown_and_not_touched_without_overwrite(train_small, tmp_path):

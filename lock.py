@@ -1,0 +1,45 @@
+"""Locks: a folder that one process at a time works in.
+
+with lock.held("results/default-seed0"):
+    ...
+
+The lock is the kernel's own (flock on the file .lock) and ends with its process, however that ends: none is ever left
+behind. The file stays, as removing it would let two processes hold two files of one name.
+"""
+
+import contextlib
+import fcntl
+import os
+import sys
+
+import atomic
+
+
+@contextlib.contextmanager
+def held(folder, wait=False):
+    """Within this context no other process holds the folder, which is made where it is missing. Where one does already:
+    waits for it, or raises BlockingIOError naming it."""
+    atomic.make_folder(folder)
+    with open(folder / ".lock", "a+") as file:
+        try:
+            take(file, folder, wait)
+        except BlockingIOError:
+            raise
+        except OSError as error:  # some network file systems have no locks
+            print(f"warning: {folder} cannot be locked ({error.strerror}): start nothing else in it", file=sys.stderr)
+        file.truncate(0)
+        print(os.getpid(), file=file, flush=True)
+        yield
+
+
+def take(file, folder, wait):
+    """Lock an open file of the folder, as `held` says."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = f"process {file.read().strip() or 'unknown'} is at work in {folder}"
+        if not wait:
+            raise BlockingIOError(f"{holder}: wait for it, or choose another folder with --out (make: OUT=)") from error
+        print(f"waiting: {holder}", file=sys.stderr)
+        fcntl.flock(file, fcntl.LOCK_EX)
