@@ -68,7 +68,7 @@ def from_mirror(mirror, folder):
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SOCKET_TIMEOUT)
     try:
-        with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
+        with contextlib.redirect_stdout(None):
             type("MNIST", (datasets.MNIST,), {"mirrors": [mirror]})(str(folder), download=True)
     finally:
         socket.setdefaulttimeout(before)

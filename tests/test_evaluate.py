@@ -1,3 +1,4 @@
+import processes
 import pytest
 import torch
 
@@ -48,3 +49,23 @@ def test_dropout_is_off(small_mnist):
     _, test = small_mnist
     first, second = (evaluate.evaluate(network, test, lambda images: images).logits for _ in range(2))
     assert first.equal(second)
+
+
+@pytest.mark.parametrize(("act", "status"), [(processes.terminate, 143), (processes.interrupt, 130)])
+def test_a_signal_stops_an_evaluation_with_a_line(launch, launch_script, tmp_path, inject, act, status):
+    assert launch("--epochs", 1).end()[0] == 0
+    inject("signal in evaluation")
+    name = "SIGTERM" if status == 143 else "Ctrl-C"
+    ended = launch_script("evaluate", tmp_path / "run", fault=processes.InEvaluation(act)).end()
+    assert ended == (status, "", f"evaluate.py: stopped by {name}\n")
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_evaluated(train_small, tmp_path, capsys, inject):
+    train_small("--epochs", 2)
+    newest = tmp_path / "run" / "checkpoints" / "epoch_002.pt"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    inject("damaged checkpoint")
+    assert evaluate.main([str(tmp_path / "run"), "--device", "cpu"]) == 0
+    output, errors = capsys.readouterr()
+    assert "epoch 1" in output
+    assert str(newest) in errors

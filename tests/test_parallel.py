@@ -1,15 +1,19 @@
 """Several processes, as torchrun starts them. Each of these tests waits for a few starts of Python and torch."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import processes
 import pytest
+import states
 import torch
 
 import checkpoint
+import lock
 import parallel
 import results
 import train
@@ -18,7 +22,13 @@ SCRIPT = Path(__file__).with_name("killed_run.py")
 PLACE = {**os.environ, "PYTHONPATH": str(Path(train.__file__).parent)}
 
 
-def launch(*command, **place):
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def start_command(*command, **place):
     return subprocess.Popen(
         [sys.executable, *map(str, command)],
         env=PLACE | place,
@@ -29,60 +39,99 @@ def launch(*command, **place):
 
 
 @pytest.fixture
-def start(mnist_folder, tmp_path):
-    """Starts a training of two processes; returns (exit status, output, errors)."""
+def start(small_folder, tmp_path):
+    """Starts a training of two processes through the launcher."""
 
     def run(out, *flags, **place):
-        flags = [
-            mnist_folder,
-            "--batch-size",
-            100,
-            "--device",
-            "cpu",
-            "--data",
-            mnist_folder,
-            "--out",
-            tmp_path / out,
-            *flags,
-        ]
-        process = launch(train.__file__.replace("train.py", "parallel.py"), 2, SCRIPT, *flags, **place)
-        output, errors = process.communicate()
-        return process.returncode, output, errors
+        flags = ["--batch-size", 100, "--device", "cpu", "--data", small_folder, "--out", tmp_path / out, *flags]
+        return start_command(parallel.__file__, 2, SCRIPT, small_folder, *flags, **place)
 
     return run
 
 
-def weights(folder):
-    return checkpoint.deployed_weights(checkpoint.load_newest(folder))
+@pytest.fixture
+def pair(launch):
+    """Starts two processes that train together, without the launcher, which takes seconds; returns both."""
+
+    def run(*flags, faults=(None, None), **place):
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "TORCHELASTIC_RUN_ID": "test"}
+        shared |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        return [
+            launch(*flags, fault=fault, RANK=str(rank), LOCAL_RANK=str(rank), **shared, **place)
+            for rank, fault in enumerate(faults)
+        ]
+
+    return run
 
 
-def test_a_process_that_dies_ends_the_run_with_a_line_and_it_goes_on_bit_for_bit(start, tmp_path):
-    status, output, errors = start("whole", "--epochs", 4)
-    assert (status, errors) == (0, "")
+def test_a_process_that_dies_ends_the_run_with_a_line_and_it_goes_on(start, tmp_path, inject):
+    process = start("killed", "--epochs", 4, KILLED="1,3")
+    inject("SIGKILL of one of two processes")
+    output, errors = process.communicate()
+    assert process.returncode == 1
     assert "1 thread in each of 2 processes" in output
-    found = results.read(tmp_path / "whole")
-    assert found["environment"]["processes"] == 2
-
-    status, _, errors = start("killed", "--epochs", 4, KILLED="1,3")
-    assert status == 1
     assert "process 1 of 2 was ended by SIGKILL" in errors
     assert "goes on from the last checkpoint" in errors
     assert "Traceback" not in errors
     assert not results.read(tmp_path / "killed")["finished"]
 
-    status, output, errors = start("killed", "--epochs", 4)
-    assert (status, errors) == (0, "")
+    process = start("killed", "--epochs", 4)
+    output, errors = process.communicate()
+    assert (process.returncode, errors) == (0, "")
     assert "going on after epoch" in output
-    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
-    assert whole
-    assert all(resumed[name].equal(value) for name, value in whole.items())
+    assert results.read(tmp_path / "killed")["environment"]["processes"] == 2
 
 
-def test_two_processes_make_the_updates_of_one(start, train_small, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [(signal.SIGINT, "Ctrl-C"), pytest.param(signal.SIGTERM, "SIGTERM", marks=pytest.mark.slow)],
+)
+def test_a_signal_to_the_launcher_stops_all_with_one_line(start, inject, number, cause):
+    process = start("run", "--epochs", 500)
+    while "epoch   2/500" not in process.stdout.readline():
+        assert process.poll() is None
+    inject("signal to two processes")
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == 128 + number
+    assert errors == f"killed_run.py: stopped by {cause}; {train.GO_ON}\n"
+
+
+@pytest.mark.slow
+def test_when_the_launcher_is_killed_its_processes_end_too(start, tmp_path, inject):
+    process = start("run", "--epochs", 5000)
+    while "epoch    2/5000" not in process.stdout.readline():
+        assert process.poll() is None
+    inject("SIGKILL of the launcher")
+    process.kill()
+    process.communicate()
+    with lock.held(tmp_path / "run", wait=True):  # until process 0 has ended
+        assert not results.read(tmp_path / "run")["finished"]
+
+
+@pytest.mark.parametrize(
+    "stops", [(2,), *(pytest.param(stops, marks=pytest.mark.slow) for stops in [(1,), (3,), (1, 2, 3)])]
+)
+def test_two_processes_that_are_killed_go_on_bit_for_bit(pair, tmp_path, inject, stops):
+    assert [process.end()[0] for process in pair("--epochs", 4, out="whole")] == [0, 0]
+    for rank, epoch in enumerate(stops):
+        faults = [None, None]
+        faults[rank % 2] = processes.KillAfter(epoch)
+        inject("SIGKILL of one of two processes")
+        statuses = {process.end()[0] for process in pair("--epochs", 4, faults=faults)}
+        assert -signal.SIGKILL in statuses
+        assert 0 not in statuses
+    first, second = pair("--epochs", 4)
+    assert f"going on after epoch {stops[-1]} of 4" in first.end()[1]
+    assert second.end()[0] == 0
+    states.assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_two_processes_make_the_updates_of_one(pair, launch, tmp_path):
     plain = ("--recipe", "skeleton-510k", "--epochs", 1, "--learning-rate", 0.05)  # nothing in it depends on the rank
-    assert start("two", *plain)[0] == 0
-    assert train_small(*plain, out="one")[0] == 0
-    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert [process.end()[0] for process in pair(*plain, out="two")] == [0, 0]
+    assert launch(*plain, out="one").end()[0] == 0
+    one, two = (checkpoint.deployed_weights(checkpoint.load_newest(tmp_path / name)) for name in ("one", "two"))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, atol=1e-4, rtol=1e-3)
     first, second = (results.read(tmp_path / name)["history"][0] for name in ("one", "two"))
@@ -90,14 +139,12 @@ def test_two_processes_make_the_updates_of_one(start, train_small, tmp_path):
     assert second["train_accuracy"] == pytest.approx(first["train_accuracy"], abs=0.3)
 
 
-def test_two_machines_train_together(mnist_folder, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place = ["--nnodes", 2, "--nproc-per-node", 1, "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}"]
-    flags = [mnist_folder, "--epochs", 2, "--batch-size", 100, "--device", "cpu", "--data", mnist_folder, "--out"]
+def test_two_machines_train_together(small_folder, tmp_path):
+    place = ["--nnodes", 2, "--nproc-per-node", 1, "--rdzv-backend", "c10d"]
+    place += ["--rdzv-endpoint", f"localhost:{free_port()}"]
+    flags = [small_folder, "--epochs", 2, "--batch-size", 100, "--device", "cpu", "--data", small_folder, "--out"]
     agents = [
-        launch("-m", "torch.distributed.run", *place, SCRIPT, *flags, tmp_path / name, OMP_NUM_THREADS="1")
+        start_command("-m", "torch.distributed.run", *place, SCRIPT, *flags, tmp_path / name, OMP_NUM_THREADS="1")
         for name in ("here", "there")
     ]
     outputs = [agent.communicate()[0] for agent in agents]
@@ -122,9 +169,3 @@ def test_one_process_has_nobody_to_talk_to():
     parallel.add_up(tensors)
     assert tensors[0].equal(torch.ones(2))
     assert (parallel.share("word"), parallel.count(), parallel.rank()) == ("word", 1, 0)
-
-
-def test_a_wrong_number_of_processes_is_one_line():
-    process = launch(parallel.__file__, 0, "train.py")
-    assert process.communicate()[1].count("\n") == 1
-    assert process.returncode == 2

@@ -1,15 +1,14 @@
 import dataclasses
 import json
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
+import signal
 
+import processes
 import pytest
 import states
 import torch
 
+import atomic
 import checkpoint
 import data
 import environment
@@ -76,8 +75,15 @@ def test_a_seed_decides_the_weights(train_small, tmp_path):
     assert not torch.equal(a["model"]["0.weight"], c["model"]["0.weight"])
 
 
-@pytest.mark.parametrize("stops", [(1,), (2,), (3,), (1, 2), (1, 2, 3)])
-@pytest.mark.parametrize("name", ["default", "fast", "mnist-ops"])
+STOPS = [(1,), (2,), (3,), (1, 2), (1, 2, 3)]
+OTHERS = ("erav3", "mnist-ops", "mnist-experiment-aug")  # momentum with the rate, a rate that drops, Adagrad
+
+
+@pytest.mark.parametrize(
+    ("name", "stops"),
+    [(name, stops) for name in ("default", "fast") for stops in STOPS]
+    + [pytest.param(name, (1, 2, 3), marks=pytest.mark.slow) for name in OTHERS],
+)
 def test_a_resumed_run_equals_the_uninterrupted_one(train_small, tmp_path, monkeypatch, inject, name, stops):
     settings = ("--recipe", name, "--epochs", 4)
     train_small(*settings, out="whole")
@@ -135,6 +141,74 @@ def test_a_network_that_changed_since_is_refused(train_small, tmp_path, monkeypa
         train_small("--epochs", 2)
     with pytest.raises(ValueError, match="'default' has changed"):
         evaluate.load_model(tmp_path / "run", torch.device("cpu"))
+
+
+STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}
+NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+
+
+def assert_stopped(ended, number):
+    """A process ended as asked, with a line that says how to go on."""
+    status, _, errors = ended
+    assert status == STATUS[number]
+    assert errors == f"train.py: stopped by {NAMES[number]}; {train.GO_ON}\n"
+
+
+@pytest.mark.parametrize("number", STATUS)
+def test_a_signal_in_training_stops_it_and_it_goes_on(launch, tmp_path, inject, number):
+    training = launch("--epochs", 6)
+    training.wait_for("epoch 2/6")
+    inject("signal in training")
+    training.signal(number)
+    assert_stopped(training.end(), number)
+    assert launch("--epochs", 6).end()[0] == 0
+    assert launch("--epochs", 6, out="whole").end()[0] == 0
+    states.assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("act", [processes.terminate, processes.interrupt])
+def test_a_signal_in_evaluation_stops_a_training(launch, inject, act):
+    inject("signal in evaluation")
+    ended = launch("--epochs", 2, fault=processes.InEvaluation(act)).end()
+    assert_stopped(ended, signal.SIGTERM if act is processes.terminate else signal.SIGINT)
+
+
+@pytest.mark.parametrize("moment", [20, 30, 40, pytest.param(90, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("act", [processes.terminate, processes.interrupt])
+def test_a_signal_in_saving_stops_a_training_and_leaves_no_half_a_file(launch, tmp_path, inject, act, moment):
+    inject("signal in saving")
+    ended = launch("--epochs", 3, fault=processes.SavingLines(moment, act)).end()
+    assert_stopped(ended, signal.SIGTERM if act is processes.terminate else signal.SIGINT)
+    assert not list((tmp_path / "run").rglob(f".*{atomic.SUFFIX}"))
+    assert launch("--epochs", 3).end()[0] == 0
+
+
+@pytest.mark.parametrize("number", STATUS)
+def test_a_second_signal_ends_at_once(launch, inject, number):
+    training = launch("--epochs", 2, fault=processes.hang)
+    training.wait_for("hanging")
+    training.signal(number)
+    training.wait_for("hanging again")
+    inject("second signal")
+    training.signal(number)
+    assert training.end()[0] == -number
+
+
+def test_damaged_results_are_written_again_from_the_checkpoints(train_small, tmp_path, inject):
+    train_small("--epochs", 2)
+    path = tmp_path / "run" / "results.json"
+    whole = path.read_text()
+    for damage in (whole[:100], "", "[]", "{}", whole.replace('"schema": 1', '"schema": 0')):
+        path.write_text(damage)
+        inject("damaged results.json")
+        status, _, errors = train_small("--epochs", 2)
+        assert status == 0
+        assert f"warning: {path} " in errors
+        assert path.read_text() == whole
+    checkpoint.remove(tmp_path / "run")
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="remove it, or train again with --overwrite"):
+        train_small("--epochs", 2)
 
 
 def test_overwrite_keeps_the_old_run_until_the_new_one_can_start(train_small, tmp_path):

@@ -1,0 +1,251 @@
+"""Bad input, to every script and through make: one clear line, the right exit status, no traceback, nothing damaged."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+from made_up import put, run
+
+import benchmark
+import checkpoint
+import cli
+import data
+import environment
+import evaluate
+import model
+import parallel
+import recipes
+import records
+import results
+import train
+
+SCRIPTS = (benchmark, data, environment, evaluate, model, parallel, records, results, train)
+
+
+@pytest.fixture
+def start(monkeypatch, capsys):
+    """Runs a script as the command line would; returns (exit status, errors)."""
+
+    def run(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py"])
+        try:
+            status = cli.run(lambda: script.main([str(argument) for argument in arguments]))
+        except SystemExit as stop:
+            status = stop.code
+        return status, capsys.readouterr().err
+
+    return run
+
+
+USAGE = [
+    *(
+        (script, ["--no-such-flag"], "--no-such-flag")
+        for script in (benchmark, data, environment, model, results, train)
+    ),
+    (evaluate, ["run", "--no-such-flag"], "--no-such-flag"),
+    (records, ["fast", "--no-such-flag"], "--no-such-flag"),
+    (train, ["--recipe", "quick"], "'quick'"),
+    (train, ["--epochs", "0"], "epochs must be between 1 and 100,000, got 0"),
+    (train, ["--epochs", "-1"], "epochs"),
+    (train, ["--epochs", "1e3"], "epochs"),
+    (train, ["--epochs", "9" * 500], "epochs"),
+    (train, ["--batch-size", "0"], "batch_size"),
+    (train, ["--learning-rate", "nan"], "learning_rate"),
+    (train, ["--learning-rate", "inf"], "learning_rate"),
+    (train, ["--learning-rate", "-1"], "learning_rate"),
+    (train, ["--momentum", "1.5"], "momentum"),
+    (train, ["--schedule", "cosine"], "schedule must be one of constant, one_cycle, step"),
+    (train, ["--nesterov", "maybe"], "nesterov"),
+    (train, ["--architecture", "resnet"], "'resnet'"),
+    (train, ["--device", "tpu"], "'tpu'"),
+    (train, ["--seed", "-1"], "seed"),
+    (train, ["--seed", str(2**63)], "seed"),
+    (train, ["--seed", "one"], "seed"),
+    (train, ["extra"], "extra"),
+    (evaluate, [], "run"),
+    (model, ["resnet"], "'resnet'"),
+    (model, ["default", "--check", "speed"], "speed"),
+    (records, ["quick"], "'quick'"),
+    (records, ["fast", "--seeds", "0"], "--seeds"),
+    (records, ["fast", "--jobs", "-1"], "--jobs"),
+    (records, ["fast", "--processes", "1000"], "cores"),
+    (records, ["fast", "--seeds", "many"], "many"),
+    (parallel, ["0", "train.py"], "got 0"),
+    (parallel, ["1000", "train.py"], "got 1000"),
+    (parallel, ["two", "train.py"], "two"),
+    (results, ["compare"], "compare"),
+    (results, ["check", "run", "--minimum", "all"], "all"),
+]
+
+
+@pytest.mark.parametrize(("script", "arguments", "named"), USAGE)
+def test_wrong_usage_is_one_line_and_status_2(start, tmp_path, monkeypatch, inject, script, arguments, named):
+    monkeypatch.chdir(tmp_path)
+    inject("wrong usage")
+    status, errors = start(script, *arguments)
+    assert status == 2
+    assert errors.count("\n") == 1
+    assert errors.startswith(f"{script.__name__}.py")
+    assert named in errors
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_tells_what_a_script_does(script, capsys):
+    with pytest.raises(SystemExit) as stop:
+        script.main(["--help"])
+    assert stop.value.code == 0
+    assert "show this help" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("script", [train, evaluate])
+def test_a_device_that_is_not_there_is_refused(start, tmp_path, monkeypatch, inject, script):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(environment.torch.cuda, "is_available", lambda: False)
+    inject("absent device")
+    status, errors = start(script, *(["run"] if script is evaluate else []), "--device", "cuda")
+    assert status in (1, 2)
+    assert "device 'cuda' is not available on this machine; use --device auto" in errors
+    assert errors.count("\n") == 1
+
+
+def test_files_and_folders_of_the_wrong_kind_are_one_line(start, small_mnist, tmp_path, inject):
+    wrong = tmp_path / "file"
+    wrong.write_text("")
+    small = ("--epochs", 1, "--batch-size", 100, "--device", "cpu", "--out")
+    for script, arguments in (
+        (train, [*small, wrong]),
+        (train, [*small, wrong / "below"]),
+        (train, [*small, tmp_path / ("long" * 100)]),
+        (train, [*small, "zero\0byte"]),
+        (evaluate, [wrong, "--device", "cpu"]),
+        (evaluate, [tmp_path / "nowhere", "--device", "cpu"]),
+        (results, ["check", wrong]),
+        (results, ["check", tmp_path / "nowhere"]),
+        (data, ["--data", wrong]),
+        (environment, ["--data", wrong]),
+    ):
+        inject("wrong file or folder")
+        status, errors = start(script, *arguments)
+        assert status == 1, (script, arguments)
+        assert errors.count("\n") <= 1
+
+
+def test_a_damaged_run_does_not_hide_the_others(tmp_path, monkeypatch, start, capsys, inject):
+    put(tmp_path / "results", {"default-seed0": run(99.5), "default-seed1": run(99.4, 1)})
+    (tmp_path / "results" / "default-seed0" / "results.json").write_text('{"schema": 1')
+    monkeypatch.chdir(tmp_path)
+    inject("damaged results.json")
+    assert results.main([]) == 0
+    output, errors = capsys.readouterr()
+    assert "default-seed1" in output
+    assert errors.count("\n") == 1
+    assert "default-seed0/results.json is not valid JSON" in errors
+
+
+def fitting(field):
+    """Values that a field of Recipe may have."""
+    low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+    if field.name == "architecture":
+        return strategies.sampled_from(["default", "fast", "mnist-7824", "erav3"])
+    if field.type is bool:
+        return strategies.booleans().map(str)
+    if field.type is int:
+        return strategies.integers(low, int(min(high, 10**30))).map(str) | strategies.integers(low, 60).map(str)
+    return (
+        strategies.sampled_from(choices)
+        if choices
+        else strategies.floats(low, high, allow_subnormal=False, allow_infinity=False).map(str)
+    )
+
+
+def flag(field, values):
+    """Strategy of "--flag=value" for a field."""
+    return values.map(lambda value: f"--{field.name.replace('_', '-')}={value}")
+
+
+NUMBERS = (strategies.integers() | strategies.floats(allow_subnormal=False)).map(str)
+WORDS = strategies.text(strategies.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+FIELDS = [field for field in dataclasses.fields(recipes.Recipe) if field.name != "name"]
+FITTING = [flag(field, fitting(field)) for field in FIELDS]
+WILD = [flag(field, NUMBERS | WORDS) for field in FIELDS]
+FLAGS = strategies.tuples(
+    strategies.sampled_from(["default", "fast", "mnist-7824", "mnist-ops"]).map("--recipe={}".format),
+    strategies.lists(strategies.one_of(FITTING), max_size=5)
+    | strategies.lists(strategies.one_of(FITTING + WILD), max_size=3),
+)
+IMAGES = 150
+
+
+@pytest.mark.parametrize("examples", [30, pytest.param(300, marks=pytest.mark.slow)])
+def test_random_flags_never_end_in_a_traceback_or_a_damaged_file(mnist, tmp_path, monkeypatch, inject, examples):
+    few = tuple(images[:IMAGES] for images in mnist)
+    monkeypatch.setattr(data, "load", lambda *_: few)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    save = checkpoint.save
+
+    def stop_after_two(folder, state, best):
+        save(folder, state, best)
+        if state["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", stop_after_two)
+
+    @hypothesis.settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @hypothesis.given(FLAGS, strategies.sampled_from([True, True, False]))
+    def drive(flags, overwrite):
+        inject("random command line")
+        recipe, changes = flags
+        arguments = [recipe, "--batch-size=50", f"--out={tmp_path / 'run'}", "--device=cpu", *changes]
+        arguments += ["--overwrite"] * overwrite
+        try:
+            status = cli.run(lambda: train.main(arguments))
+        except SystemExit as stop:
+            status = stop.code
+        assert status in (0, 1, 2, 130)
+        assert_whole(tmp_path / "run")
+
+    drive()
+
+
+def assert_whole(folder):
+    """No file of a run's folder is damaged or half written."""
+    found = checkpoint.checkpoint_folder(folder)
+    assert all(checkpoint.is_whole(path) for path in found.glob("*.pt"))
+    assert not list(folder.rglob(".*.partial"))
+    if (folder / "results.json").exists():
+        text = (folder / "results.json").read_text()
+        json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is not strict JSON"))
+
+
+MAKE = [
+    (["train", "EPOCHS=0"], "epochs must be between"),
+    (["train", "EPOCHS=abc"], "abc"),
+    (["train", "RECIPE=quick"], "quick"),
+    (["train", "SEED=-1"], "seed"),
+    (["train", "DEVICE=tpu"], "tpu"),
+    (["train", "NPROC=0"], "got 0"),
+    (["evaluate", "RUN=results/nowhere"], "no checkpoint in results/nowhere"),
+    (["check-results", "RUN=results/nowhere"], "holds no finished run"),
+    (["check-params", "RECIPE=quick"], "quick"),
+    (["records", "SEEDS=0"], "--seeds"),
+    (["records", "JOBS=x"], "x"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (Path(sys.prefix) / ".installed").exists(), reason="needs an environment that make has made")
+@pytest.mark.parametrize(("words", "named"), MAKE)
+def test_a_bad_variable_of_make_is_one_line_and_fails(mnist_folder, inject, words, named):
+    inject("bad variable of make")
+    command = ["make", *words, f"VENV={sys.prefix}", f"DATA={mnist_folder}"]
+    done = subprocess.run(command, cwd=environment.ROOT, capture_output=True, text=True)
+    assert done.returncode == 2  # whatever the script's own was
+    said = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith(("make", "verified"))]
+    assert len(said) == 1
+    assert named in said[0]
