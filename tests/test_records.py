@@ -1,12 +1,18 @@
 import dataclasses
 import json
 import multiprocessing
+import os
+import signal
 import statistics
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from made_up import put, run
 
+import lock
 import recipes
 import records
 
@@ -69,8 +75,28 @@ def test_a_training_that_cannot_start_ends_all_of_them(tmp_path, monkeypatch, ca
     with pytest.raises(SystemExit) as stop:
         records.main(["fast", "--epochs", "0", "--seeds", "4", "--jobs", "2"])
     assert stop.value.code == 2
-    assert "epochs must be at least 1" in capfd.readouterr().err
+    assert "epochs must be between 1 and 100,000" in capfd.readouterr().err
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "cause"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_ends_all_trainings_with_one_line(mnist_folder, tmp_path, inject, number, cause):
+    command = [sys.executable, records.__file__, "fast", "--seeds", "2", "--jobs", "2", "--data", str(mnist_folder)]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while len(list(tmp_path.glob("results/*/.lock"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.1)
+    inject("signal to trainings side by side")
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)
+    assert process.communicate()[1] == f"records.py: stopped by {cause}; the same command goes on where it stopped\n"
+    assert process.returncode == 128 + number
+    for seed in (0, 1):
+        with lock.held(tmp_path / "results" / f"fast-seed{seed}"):  # no process is left
+            pass
 
 
 def test_committed_records_add_up():

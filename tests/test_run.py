@@ -26,6 +26,18 @@ def test_one_cycle_is_stepped_once_a_batch_and_reaches_its_peak(small_mnist):
     assert rates[-1] < 0.01
 
 
+@pytest.mark.parametrize(("epochs", "batch_size", "warmup"), [(2, 1000, 0.5), (5, 1000, 0.2), (4, 1000, 0.25)])
+def test_one_cycle_over_too_few_steps_is_refused_with_the_remedy(small_mnist, epochs, batch_size, warmup):
+    changes = {"epochs": epochs, "batch_size": batch_size, "warmup": warmup}
+    with pytest.raises(ValueError, match=rf"one_cycle cannot rise within {warmup} of {epochs} steps: take more epochs"):
+        start(recipes.recipe("default", **changes), small_mnist)
+
+
+def test_one_cycle_without_a_rise_or_of_one_step_is_no_fault(small_mnist):
+    start(recipes.recipe("default", warmup=0, epochs=1, batch_size=500), small_mnist).advance()
+    start(recipes.recipe("default", epochs=1, batch_size=1000), small_mnist).advance()
+
+
 def test_step_drops_the_rate_after_its_epochs(small_mnist):
     run = start(recipes.recipe("mnist-ops", epochs=4, step_epochs=2), small_mnist)
     for _ in range(4):
@@ -71,7 +83,8 @@ def test_the_best_is_by_validation_then_loss_then_the_later(small_mnist):
     assert run.best["epoch"] == 4
 
 
-def test_a_poisoned_image_stops_before_the_update(small_mnist, monkeypatch):
+def test_a_poisoned_image_stops_before_the_update(small_mnist, monkeypatch, inject):
+    inject("poisoned image")
     run = start(recipes.recipe("default"), small_mnist)
     poison = data.Normalisation.__call__
     monkeypatch.setattr(data.Normalisation, "__call__", lambda *parts: poison(*parts).index_fill(0, FIRST, math.nan))
