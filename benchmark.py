@@ -30,6 +30,7 @@ import recipes
 import records
 import results
 import run as runs
+from layers import parameter_count
 
 RECORD = records.RECORDS / "bench.json"
 PICTURE = records.RECORDS / "bench.png"
@@ -126,7 +127,7 @@ class Bench:
     def operations(self, name):
         """Floating-point operations of a training step for each image, as torch counts them: two a multiply-add."""
         run = self.run(name)[0]
-        images, labels = next(run.batches(1))
+        images, labels, _ = next(run.batches(1))
         with FlopCounterMode(display=False) as counter:
             run.step(images, labels, len(labels))
         return counter.get_total_flops() / len(labels)
@@ -174,8 +175,7 @@ class Bench:
         return found | {
             "images": self.count,
             "parameters": {
-                name: networks.parameter_count(networks.build(recipes.recipe(name).architecture))
-                for name in found["speeds"]
+                name: parameter_count(networks.build(recipes.recipe(name).architecture)) for name in found["speeds"]
             },
             "environment": environment.describe(torch.device("cpu"), self.run("default")[0].precision),
         }

@@ -16,7 +16,7 @@ import torch
 import atomic
 
 KEEP = 5
-FORMAT = 2  # raised when what a checkpoint holds changes
+FORMAT = 3  # raised when what a checkpoint holds changes
 BEST = "best_model.pt"
 
 

@@ -22,7 +22,7 @@ import cli
 import data
 
 ROOT = Path(__file__).resolve().parent
-PYTHON_FLOOR = (3, 10)
+PYTHON_FLOOR = (3, 11)
 DISK_FLOOR = 1.0  # GB: the data and a few runs
 
 

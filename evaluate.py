@@ -18,6 +18,7 @@ import data
 import environment
 import model as networks
 import results
+from layers import parameter_count
 
 BATCH_IMAGES = 500  # forward at once: small enough for the widest network here
 
@@ -121,7 +122,7 @@ def main(argv=None):
     device = environment.pick_device(arguments.device)
     model, normalisation, state = load_model(arguments.run, device)
     _, test = data.load(arguments.data, device)
-    count = networks.parameter_count(model)
+    count = parameter_count(model)
     print(f"{arguments.run}: recipe {state['recipe']['name']}, {count:,} parameters, epoch {state['epoch']}")
     print(report(evaluate(model, test, normalisation)))
     return 0

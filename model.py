@@ -1,4 +1,4 @@
-"""The networks: each a list of layers that reads like its description, and the rules a network here must keep.
+"""The networks: each a list of layers that reads like its description.
 
     python model.py                        every network and its number of trainable parameters
     python model.py NAME                   the layers of a network, or of the network of a recipe
@@ -8,7 +8,6 @@ Images are [N, 1, 28, 28], logits [N, 10]. Where a published network ends in log
 loss here.
 """
 
-import dataclasses
 import sys
 
 import torch
@@ -16,10 +15,9 @@ from torch import nn
 
 import cli
 import recipes
-
-IMAGE = (1, 28, 28)
-DIGITS = 10
-PARAMETER_LIMIT = 20_000
+import rules
+from layers import parameter_count, table
+from rules import DIGITS
 
 
 def pooled_block(inputs, outputs, padding=0, pool=1, affine=True):
@@ -220,165 +218,6 @@ def whiten(model, images):
     first.weight.requires_grad_(False)
 
 
-def parameter_count(model):
-    """The number of trainable parameters."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-
-
-@dataclasses.dataclass(frozen=True)
-class Layer:
-    """A row of the layer table. Shapes are without the batch; kernel, stride and padding are None where a layer has
-    none."""
-
-    module: nn.Module
-    input: tuple
-    output: tuple
-    parameters: int
-    kernel: int | None
-    stride: int | None
-    padding: int | None
-    receptive_field: int  # pixels of the image, each way, that one output value depends on
-
-
-def layers(model):
-    """The layers in the order in which an image passes them, as a list of Layer.
-
-    The receptive field follows a chain of layers: r += (kernel - 1) * dilation * jump, jump *= stride
-    (Dumoulin & Visin, arXiv 1603.07285, and Araujo et al., Distill 2019).
-    """
-    calls = []
-    leaves = [module for module in model.modules() if not list(module.children())]
-    hooks = [leaf.register_forward_hook(lambda *call: calls.append(call)) for leaf in leaves]
-    try:
-        was_training = model.training
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, *IMAGE, device=next(model.parameters()).device))
-    finally:
-        model.train(was_training)
-        for hook in hooks:
-            hook.remove()
-
-    rows, receptive_field, jump = [], 1, 1
-    for module, (before,), after in calls:
-        kernel, stride, padding, dilation = window(module, before, after)
-        if kernel:
-            receptive_field += (kernel - 1) * dilation * jump
-            jump *= stride
-        rows.append(
-            Layer(
-                module,
-                tuple(before.shape[1:]),
-                tuple(after.shape[1:]),
-                parameter_count(module),
-                kernel,
-                stride,
-                padding,
-                receptive_field,
-            )
-        )
-    return rows
-
-
-def window(module, before, after):
-    """(kernel, stride, padding, dilation) of a layer that looks at a square window, else four None."""
-    if isinstance(module, nn.AdaptiveAvgPool2d):
-        size = before.shape[-1] // after.shape[-1]
-        return size, size, 0, 1
-    if not hasattr(module, "kernel_size"):
-        return None, None, None, None
-    square = [
-        value[0] if isinstance(value, tuple) else value for value in (module.kernel_size, module.stride, module.padding)
-    ]
-    dilation = getattr(module, "dilation", 1)
-    return *square, dilation[0] if isinstance(dilation, tuple) else dilation
-
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """A rule for a network: what it asks for, what was found, and whether that is enough."""
-
-    name: str
-    found: str
-    kept: bool
-
-
-def parameter_rule(model):
-    """The rule this project is named after: fewer than 20,000 trainable parameters."""
-    count = parameter_count(model)
-    kept = count < PARAMETER_LIMIT
-    return Rule("trainable parameters", f"{count:,} {'<' if kept else '≥'} {PARAMETER_LIMIT:,}", kept)
-
-
-def rules(model):
-    """Every rule, as a list of Rule: the count, BatchNorm, dropout, global average pooling, input and output."""
-
-    def count(*kinds):
-        return sum(isinstance(module, kinds) for module in model.modules())
-
-    def at_least_one(name, found, remedy):
-        return Rule(name, f"{found} in the network" if found else f"none; add {remedy}", found > 0)
-
-    try:
-        table = layers(model)
-        shape = tuple(model(torch.zeros(2, *IMAGE)).shape)
-    except RuntimeError as error:
-        table, shape = [], f"refused: {str(error).splitlines()[0]}"
-    pools = sum(
-        isinstance(row.module, (nn.AvgPool2d, nn.AdaptiveAvgPool2d)) and row.input[-1] > 1 and row.output[-2:] == (1, 1)
-        for row in table
-    )
-    return [
-        parameter_rule(model),
-        at_least_one("BatchNorm", count(nn.BatchNorm2d), "nn.BatchNorm2d"),
-        at_least_one("dropout", count(nn.Dropout, nn.Dropout2d), "nn.Dropout"),
-        at_least_one("global average pooling", pools, "nn.AdaptiveAvgPool2d(1)"),
-        Rule("input 1×28×28 to output 10", f"2 images give {shape}", shape == (2, DIGITS)),
-    ]
-
-
-def describe(module):
-    """A layer in a few words."""
-    name = type(module).__name__
-    if isinstance(module, nn.Conv2d):
-        return f"{name} {module.in_channels}→{module.out_channels}"
-    return f"{name} {module.p}" if isinstance(module, nn.Dropout) else name
-
-
-def table(model):
-    """The layer table as text, one row a layer and the total."""
-
-    def row(layer, kernel, stride, padding, before, after, parameters, field):
-        return f"{layer:22}{kernel:>7}{stride:>7}{padding:>8}{before:>12}{after:>12}{parameters:>12}{field:>17}"
-
-    def size(shape):
-        return "×".join(map(str, shape))
-
-    def known(value):
-        return "" if value is None else value
-
-    lines = [row("layer", "kernel", "stride", "padding", "input", "output", "parameters", "receptive field")]
-    for layer in layers(model):
-        values = [known(value) for value in (layer.kernel, layer.stride, layer.padding)]
-        field = f"{layer.receptive_field}×{layer.receptive_field}"
-        lines.append(
-            row(describe(layer.module), *values, size(layer.input), size(layer.output), f"{layer.parameters:,}", field)
-        )
-    return "\n".join([*lines, row("total", "", "", "", "", "", f"{parameter_count(model):,}", "")])
-
-
-def report(name, model, checked):
-    """Print the rules that were checked; returns the exit status."""
-    for rule in checked:
-        print(f"{'ok  ' if rule.kept else 'FAIL'}  {rule.name}: {rule.found}")
-    broken = [rule.name for rule in checked if not rule.kept]
-    print(
-        f"{name} breaks: {', '.join(broken)}"
-        if broken
-        else f"{name} keeps {'all rules' if len(checked) > 1 else 'the rule'}"
-    )
-    return 1 if broken else 0
-
-
 def main(argv=None):
     parser = cli.Parser(description="The networks, their layers and the rules they must keep.")
     parser.add_argument("name", nargs="?", help="a network or a recipe; without it all networks are listed")
@@ -396,7 +235,7 @@ def main(argv=None):
         parser.error(f"unknown network or recipe {arguments.name!r}; there are: {', '.join(known)}")
     model = build(known[arguments.name])
     if arguments.check:
-        return report(arguments.name, model, rules(model) if arguments.check == "all" else [parameter_rule(model)])
+        return rules.report(arguments.name, model, whole=arguments.check == "all")
     print(table(model))
     return 0
 

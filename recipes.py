@@ -1,14 +1,19 @@
 """Recipes: what is trained and how. The only home of hyperparameters.
 
     python train.py --recipe default --seed 0 --learning-rate 0.1
+    python train.py --config mine.toml
 
 A recipe is a frozen dataclass, checked when it is made: a value outside its range raises ValueError naming the field.
-Every field is a flag of train.py. A new recipe is one more entry in RECIPES, stating only where it differs from
-Recipe's defaults.
+Every field is a flag, and a key of a config file. A new recipe is one more entry in RECIPES, stating only where it
+differs from Recipe's defaults.
 """
 
+import argparse
 import dataclasses
+import json
 import math
+import tomllib
+from pathlib import Path
 
 INFINITY = math.inf
 
@@ -34,12 +39,16 @@ class Recipe:
 
     optimizer: str = setting("sgd", "update rule", choices=("sgd", "adagrad"))
     learning_rate: float = setting(0.01, "rate; the peak when the schedule is one_cycle", 0)
+    find_rate: bool = setting(False, "a range test picks the rate before training, in place of learning_rate")
+    finder_start: float = setting(1e-5, "range test: first rate", 1e-12, 1e6)
+    finder_end: float = setting(10.0, "range test: last rate", 1e-12, 1e6)
+    finder_steps: int = setting(200, "range test: steps from the first rate to the last", 10, 100_000)
     momentum: float = setting(0.9, "SGD momentum", 0, 1)
     nesterov: bool = setting(False, "Nesterov's form of momentum")
     weight_decay: float = setting(0.0, "L2 penalty on all weights", 0)
     label_smoothing: float = setting(0.0, "share of the target spread over all ten digits", 0, 1)
 
-    schedule: str = setting("constant", "course of the rate", choices=("constant", "one_cycle", "step"))
+    schedule: str = setting("constant", "course of the rate", choices=("constant", "one_cycle", "step", "plateau"))
     warmup: float = setting(0.3, "one_cycle: share of the steps in which the rate rises", 0, 0.99)
     start_divisor: float = setting(25.0, "one_cycle: first rate = peak / this", 1)
     final_divisor: float = setting(1e4, "one_cycle: last rate = first rate / this", 1)
@@ -47,10 +56,16 @@ class Recipe:
     step_epochs: int = setting(27, "step: epochs between two drops of the rate", 1, 100_000)
     step_factor: float = setting(0.1, "step: what the rate is multiplied by at a drop", 0, 1)
 
+    plateau_patience: int = setting(2, "plateau: epochs without a lower validation loss before a drop", 0, 100_000)
+    plateau_factor: float = setting(0.1, "plateau: what the rate is multiplied by at a drop", 0, 0.99)
+    plateau_threshold: float = setting(0.01, "plateau: share by which a validation loss must be lower to count", 0, 1)
+    plateau_minimum: float = setting(1e-4, "plateau: the rate does not fall below", 0)
+
     average_decay: float = setting(
         0.0, "decay of the moving average of the weights, an update; 0 is no averaging", 0, 1
     )
     average_steps: int = setting(1, "steps between two updates of the average", 1, 100_000)
+    best_threshold: float = setting(0.0, "percent of validation accuracy below which no best model is saved", 0, 100)
     precision: str = setting(
         "float32",
         "arithmetic of training; auto is bfloat16 where the processor has it",
@@ -70,6 +85,10 @@ class Recipe:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             check(field, getattr(self, field.name))
+        if Path(self.name).name != self.name:
+            raise ValueError(f"name must be fit for a folder's, got {self.name!r}")
+        if self.finder_end <= self.finder_start:
+            raise ValueError(f"finder_end must be above finder_start, {self.finder_start}, got {self.finder_end}")
 
 
 def check(field, value):
@@ -157,7 +176,9 @@ RECIPES = {
             name="mnist-ops",
             architecture="mnist-ops",
             epochs=15,
-            learning_rate=0.05,  # published: whatever its range test suggests
+            find_rate=True,
+            finder_start=1e-7,
+            finder_steps=100,
             schedule="step",  # every 27 epochs, so never within its 15
             rotation=18,
             zoom=0.2,
@@ -186,11 +207,71 @@ RECIPES = {
 }
 
 
-def recipe(name, **changes):
+def recipe(base, **changes):
     """The recipe of that name with fields changed. Raises ValueError for an unknown name, field or value."""
-    if name not in RECIPES:
-        raise ValueError(f"unknown recipe {name!r}; there are: {', '.join(RECIPES)}")
+    if base not in list(RECIPES):
+        raise ValueError(f"unknown recipe {base!r}; there are: {', '.join(RECIPES)}")
+    return change(RECIPES[base], changes)
+
+
+def change(recipe, changes):
+    """A recipe with fields changed; a rate that is given is not looked for. Raises ValueError for an unknown field or
+    value."""
     unknown = sorted(set(changes) - {field.name for field in dataclasses.fields(Recipe)})
     if unknown:
         raise ValueError(f"a recipe has no field {unknown[0]!r}")
-    return dataclasses.replace(RECIPES[name], **changes)
+    given = {"find_rate": False} if "learning_rate" in changes else {}
+    return dataclasses.replace(recipe, **(given | changes))
+
+
+def read_config(path):
+    """{key: value} of a JSON or TOML file, by its suffix: a recipe's fields, with `recipe` and `seed`; its name is that
+    of the file unless it gives one. Raises ValueError when it is neither."""
+    readers = {".json": json.loads, ".toml": tomllib.loads}
+    if path.suffix not in readers:
+        raise ValueError(f"{path} must end in .json or .toml")
+    try:
+        found = readers[path.suffix](path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid {path.suffix[1:].upper()} ({error})") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold keys and values, got {found!r}")
+    return {"name": path.stem} | found
+
+
+def add_flags(parser):
+    """Give a parser --recipe, --config, --seed and a flag for every field of Recipe."""
+    parser.add_argument("--recipe", help=f"one of {', '.join(RECIPES)} (default: default)")
+    parser.add_argument("--config", type=Path, help="a JSON or TOML file of fields; flags come before it")
+    parser.add_argument(
+        "--seed", type=int, help="seed of split, initial weights, order, augmentation, dropout (default: 0)"
+    )
+    group = parser.add_argument_group("the recipe's fields, each in place of the recipe's own value")
+    for field in dataclasses.fields(Recipe):
+        if field.name != "name":
+            kind = boolean if field.type is bool else field.type
+            group.add_argument(f"--{field.name.replace('_', '-')}", type=kind, help=field.metadata["meaning"])
+
+
+def boolean(text):
+    """The value of a yes-or-no flag."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+    return text.lower() == "true"
+
+
+def chosen(arguments):
+    """(Recipe, seed) that the flags of `add_flags` ask for. Raises ValueError naming what is wrong, OSError for a
+    config file that cannot be read."""
+    fields = [field.name for field in dataclasses.fields(Recipe) if field.name != "name"]
+    flags = {name: getattr(arguments, name) for name in fields if getattr(arguments, name) is not None}
+    config = read_config(arguments.config) if arguments.config else {}
+    base, seed = config.pop("recipe", "default"), config.pop("seed", 0)
+    try:
+        found = recipe(arguments.recipe or base, **config)
+    except ValueError as error:
+        raise ValueError(f"{arguments.config}: {error}" if config else str(error)) from error
+    seed = seed if arguments.seed is None else arguments.seed
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be an integer from 0 to 2**63 - 1, got {seed!r}")
+    return change(found, flags), seed

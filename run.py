@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import torch
-from torch.optim.lr_scheduler import OneCycleLR, StepLR
+from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 from tqdm import tqdm
 
 import augmentation
@@ -22,6 +22,7 @@ import model as networks
 import parallel
 import results
 import step
+from layers import parameter_count
 
 WHITENING_IMAGES = 500  # some 30,000 patches with ink
 LOOK_SECONDS = 0.5  # between two looks at the loss: a look waits for the device
@@ -33,7 +34,16 @@ def epoch_seed(seed, epoch, *part):
 
 
 def make_schedule(recipe, optimizer, epoch_steps):
-    """The recipe's torch schedule, to be stepped once a batch. Raises ValueError for a one_cycle of too few steps."""
+    """The recipe's torch schedule, from the optimizer's rate: to be stepped once a batch, a plateau once an epoch with
+    the validation loss. Raises ValueError for a one_cycle of too few steps."""
+    if recipe.schedule == "plateau":
+        return ReduceLROnPlateau(
+            optimizer,
+            factor=recipe.plateau_factor,
+            patience=recipe.plateau_patience,
+            threshold=recipe.plateau_threshold,
+            min_lr=recipe.plateau_minimum,
+        )
     if recipe.schedule == "one_cycle":
         steps = recipe.epochs * epoch_steps
         try:
@@ -90,11 +100,11 @@ class Run:
         self.environment = environment.describe(device, self.precision) | {"processes": parallel.count()}
         torch.manual_seed(epoch_seed(seed, 0))
         self.model = networks.build(recipe.architecture).to(device, memory_format=torch.channels_last)
-        self.parameters = networks.parameter_count(self.model)
+        self.parameters = parameter_count(self.model)
         self.average = Average(self.model, recipe.average_decay) if recipe.average_decay else None
-        self.optimizer = step.make_optimizer(recipe, self.model)
-        self.schedule = make_schedule(recipe, self.optimizer, math.ceil(count / recipe.batch_size))
-        self.step = step.Step(recipe, self.model, self.optimizer, self.precision)
+        self.epoch_steps = math.ceil(count / recipe.batch_size)
+        self.make_updates(recipe.learning_rate)
+        self.lr_finder = None  # what a range test found
         self.history = []
 
         start = time.perf_counter()
@@ -104,6 +114,19 @@ class Run:
             networks.whiten(self.model, self.normalisation(self.training[:WHITENING_IMAGES].floats()))
             parallel.copy_first(self.model)  # the signs of the patterns are a processor's own
         self.preparation_seconds = time.perf_counter() - start
+
+    def make_updates(self, learning_rate):
+        """Make what updates the network, at this learning rate: optimizer, schedule and step."""
+        recipe = dataclasses.replace(self.recipe, learning_rate=learning_rate)
+        self.optimizer = step.make_optimizer(recipe, self.model)
+        self.schedule = make_schedule(recipe, self.optimizer, self.epoch_steps)
+        self.step = step.Step(recipe, self.model, self.optimizer, self.precision)
+
+    def use(self, test):
+        """Train at the rate that a lr_finder.RangeTest suggests; its seconds count."""
+        self.lr_finder = test.summary()
+        self.preparation_seconds += test.seconds
+        self.make_updates(test.rate)
 
     @property
     def deployed(self):
@@ -125,28 +148,29 @@ class Run:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def batches(self, epoch):
-        """The batches of an epoch, augmented and normalised: this process's part of each."""
+        """The batches of an epoch, augmented and normalised: this process's part of each, and the size of the whole."""
         order = torch.Generator().manual_seed(epoch_seed(self.seed, epoch))
         draws = torch.Generator().manual_seed(epoch_seed(self.seed, epoch, 1 + parallel.rank()))
 
         def prepare(images):
             return self.normalisation(augmentation.augment(images, self.recipe, self.normalisation.mean, draws))
 
-        return data.batches(self.training, self.recipe.batch_size, prepare, order, parallel.rank(), parallel.count())
+        place, left, size = (parallel.rank(), parallel.count()), len(self.training), self.recipe.batch_size
+        for images, labels in data.batches(self.training, size, prepare, order, *place):
+            yield images, labels, min(size, left)
+            left -= size
 
     def train_batches(self, epoch):
         """Train on the batches of an epoch; yields the number of images of each when it is done."""
         torch.manual_seed(epoch_seed(self.seed, epoch, 1 + parallel.rank()))  # dropout
         self.model.train()
         self.step.start_epoch()
-        left = len(self.training)
-        for index, (images, labels) in enumerate(self.batches(epoch)):
-            count = min(self.recipe.batch_size, left)
+        for index, (images, labels, count) in enumerate(self.batches(epoch)):
             self.step(images, labels, count)
-            self.schedule.step()
+            if self.recipe.schedule != "plateau":
+                self.schedule.step()
             if self.average and index % self.recipe.average_steps == 0:
                 self.average.update()
-            left -= count
             yield count
 
     def train_epoch(self, epoch):
@@ -191,6 +215,8 @@ class Run:
             validation, test = (self.evaluate(images) for images in (self.validation, self.test))
             for name, found in (("val", validation), ("test", test)):  # the last update may have been the fatal one
                 entry |= {f"{name}_loss": check_finite(found.loss, epoch), f"{name}_accuracy": found.accuracy}
+        if self.recipe.schedule == "plateau":
+            self.schedule.step(parallel.share(entry.get("val_loss")))
         self.history.append(entry | {"seconds": seconds})
         return test
 
@@ -207,6 +233,7 @@ class Run:
             "epoch": len(self.history),
             "normalisation": dataclasses.asdict(self.normalisation),
             "preparation_seconds": self.preparation_seconds,
+            "lr_finder": self.lr_finder,
             "model": self.model.state_dict(),
             "averaged": self.average.model.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
@@ -224,6 +251,7 @@ class Run:
         step.place_rate(self.optimizer)
         self.schedule.load_state_dict(state["schedule"])
         self.preparation_seconds = state["preparation_seconds"]
+        self.lr_finder = state["lr_finder"]
         self.history = state["history"]
 
     def results(self, test):
@@ -245,6 +273,8 @@ class Run:
                 "final_test_accuracy_ci95": results.wilson_interval(test.accuracy, len(test.labels)),
                 "final_test_loss": test.loss,
             }
+        if self.lr_finder:
+            summary["lr_finder"] = self.lr_finder
         return summary | {
             "best_validation_accuracy": self.best["val_accuracy"],
             "per_class_accuracy": test.per_class_accuracy,

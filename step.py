@@ -34,6 +34,15 @@ def place_rate(optimizer):
             group["lr"] = torch.as_tensor(group["lr"], device=group["params"][0].device)
 
 
+def set_rate(optimizer, rate):
+    """Set the learning rate, wherever it is kept."""
+    for group in optimizer.param_groups:
+        if torch.is_tensor(group["lr"]):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
 class Step:
     """What a batch does to a network: call it with (images [B, 1, 28, 28], labels [B], count), where `count` is the
     size of the whole batch, of which other processes may have their own parts."""

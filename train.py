@@ -21,6 +21,7 @@ import cli
 import data
 import environment
 import lock
+import lr_finder
 import model as networks
 import parallel
 import recipes
@@ -87,7 +88,7 @@ def train(recipe, seed, device, folder, data_folder, overwrite=False):
     images, test = data.load(data_folder, device)
     run = runs.Run(recipe, seed, device, images, test)
     if parallel.rank() > 0:
-        resume(run, folder, parallel.share(None))
+        begin(run, folder, parallel.share(None))
         while not run.finished:
             run.advance()
         return parallel.share(None)
@@ -98,7 +99,7 @@ def train(recipe, seed, device, folder, data_folder, overwrite=False):
         if overwrite:
             (folder / "results.json").unlink(missing_ok=True)
             checkpoint.remove(folder)
-        resume(run, folder, parallel.share(checkpoint.load_newest(folder)))
+        begin(run, folder, parallel.share(checkpoint.load_newest(folder)))
         if run.history:
             print(f"going on after epoch {len(run.history)} of {recipe.epochs}", flush=True)
             checkpoint.rotate(folder, len(run.history))  # the last save may have been stopped before
@@ -113,54 +114,16 @@ def train(recipe, seed, device, folder, data_folder, overwrite=False):
         return parallel.share(results.read(folder))
 
 
-def resume(run, folder, state):
-    """Let a run go on from a state of the folder, where there is one. Raises ValueError as `check_same` does."""
+def begin(run, folder, state):
+    """Let a run go on from a state of the folder; where there is none it starts, with a range test if its recipe asks
+    for one. Raises ValueError as `check_same` does."""
     if state:
         check_same(folder, run.recipe, str(run.model), run.seed, state)
         run.restore(state)
-
-
-def boolean(text):
-    """The value of a yes-or-no flag."""
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
-    return text.lower() == "true"
-
-
-def seed_number(text):
-    """The value of --seed: any integer from 0 that torch takes."""
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"expected an integer from 0 to 2**63 - 1, got {text}")
-    return value
-
-
-seed_number.__name__ = "seed"  # argparse names the type in its message for a value that is no integer
-
-
-def parse(argv):
-    """(parser, arguments, {recipe field: value} of the flags that were given)."""
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", default="default", help=f"one of {', '.join(recipes.RECIPES)}")
-    parser.add_argument(
-        "--seed", type=seed_number, default=0, help="seed of split, initial weights, order, augmentation and dropout"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--out", type=Path, help="the run's folder (default: results/<recipe>-seed<seed>)")
-    parser.add_argument("--data", default="data", help="the folder of MNIST (default: data)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
-    fields = parser.add_argument_group("the recipe's fields, each in place of the recipe's own value")
-    names = [field.name for field in dataclasses.fields(recipes.Recipe) if field.name != "name"]
-    for field in dataclasses.fields(recipes.Recipe):
-        if field.name in names:
-            kind = boolean if field.type is bool else field.type
-            fields.add_argument(f"--{field.name.replace('_', '-')}", type=kind, help=field.metadata["meaning"])
-    arguments = parser.parse_args(argv)
-    return (
-        parser,
-        arguments,
-        {name: value for name, value in vars(arguments).items() if name in names and value is not None},
-    )
+    elif run.recipe.find_rate:
+        run.use(lr_finder.range_test(run))
+        if parallel.rank() == 0:
+            print(f"range test: trains at {run.lr_finder['rate']:.4g}", flush=True)
 
 
 def read_results(folder):
@@ -176,25 +139,31 @@ def read_results(folder):
 
 
 def main(argv=None):
-    parser, arguments, changes = parse(argv)
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--out", type=Path, help="the run's folder (default: results/<recipe>-seed<seed>)")
+    parser.add_argument("--data", default="data", help="the folder of MNIST (default: data)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
+    recipes.add_flags(parser)
+    arguments = parser.parse_args(argv)
     try:
-        recipe = recipes.recipe(arguments.recipe, **changes)
+        recipe, seed = recipes.chosen(arguments)
         network = str(networks.build(recipe.architecture))
         kind = environment.pick_device(arguments.device).type
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
-    folder = arguments.out or results.RUNS / f"{recipe.name}-seed{arguments.seed}"
+    folder = arguments.out or results.RUNS / f"{recipe.name}-seed{seed}"
     with parallel.together(kind) as device:
         first = parallel.rank() == 0
         found = parallel.share(read_results(folder) if first and not arguments.overwrite else None)
         if found and found["finished"]:
-            check_same(folder, recipe, network, arguments.seed, found)
+            check_same(folder, recipe, network, seed, found)
             if first:
                 print("this run is finished already; --overwrite (make: OVERWRITE=1) trains it again")
         else:
             torch.set_flush_denormal(True)  # denormal numbers make convolutions up to 40 times slower
             torch.backends.cudnn.deterministic = True
-            found = train(recipe, arguments.seed, device, folder, arguments.data, arguments.overwrite)
+            found = train(recipe, seed, device, folder, arguments.data, arguments.overwrite)
         if first:
             print(result_line(found, folder))
     return 0

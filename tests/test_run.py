@@ -39,7 +39,7 @@ def test_one_cycle_without_a_rise_or_of_one_step_is_no_fault(small_mnist):
 
 
 def test_step_drops_the_rate_after_its_epochs(small_mnist):
-    run = start(recipes.recipe("mnist-ops", epochs=4, step_epochs=2), small_mnist)
+    run = start(recipes.recipe("mnist-ops", epochs=4, step_epochs=2, learning_rate=0.05), small_mnist)
     for _ in range(4):
         run.advance()
     assert [entry["lr"] for entry in run.history] == pytest.approx([0.05, 0.05, 0.005, 0.005])
