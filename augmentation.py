@@ -1,16 +1,28 @@
 """Augmentation: random maps of whole batches on the device, a draw of its own for every image.
 
-    images = augment(images, recipe, erased=mean, generator=generator)
+    python augmentation.py --recipe default [--seed 0] [--data data] [--out DIR] and every field of a recipe as a flag
+
+writes augmentation.png: the digits as they are, and as the recipe shows them to the network.
 
 Images are floats in 0..1, [N, 1, 28, 28]. Each map takes one parameter an image, and equals torchvision's functional
 transform applied to the images one by one (tests/test_augmentation.py); torchvision's own random transforms draw once
 for a whole batch.
 """
 
+import argparse
 import math
+import sys
+from pathlib import Path
 
 import torch
 import torch.nn.functional as functional
+
+import cli
+import data
+import recipes
+import results
+
+DRAWS = 7  # of each digit that is shown
 
 
 def augment(images, settings, erased, generator):
@@ -99,3 +111,37 @@ def erase(images, top, left, height, width, value):
     rows = (pixel >= top[:, None]) & (pixel < (top + height)[:, None])  # [N, 28]
     columns = (pixel >= left[:, None]) & (pixel < (left + width)[:, None])
     return images.masked_fill((rows[:, :, None] & columns[:, None, :]).unsqueeze(1), value)
+
+
+def samples(images, recipe, seed):
+    """(images [10 * (1 + DRAWS), 28, 28] in 0..1, captions): of Images the first of each digit, and draws of it."""
+    first = [int((images.labels == digit).nonzero()[0]) for digit in range(10)]
+    originals = images.take(torch.tensor(first, device=images.labels.device)).floats().cpu()
+    mean = data.Normalisation.of(images).mean
+    generator = torch.Generator().manual_seed(seed)
+    drawn = augment(originals.repeat_interleave(DRAWS, 0), recipe, mean, generator).view(10, DRAWS, 28, 28)
+    shown = torch.cat([originals, drawn], 1).flatten(0, 1)
+    return shown, ["as it is"] + [""] * (len(shown) - 1)
+
+
+def main(argv=None):
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="where to write (default: results/<recipe>-seed<seed>)")
+    parser.add_argument("--data", default="data", help="the folder of MNIST (default: data)")
+    recipes.add_flags(parser)
+    arguments = parser.parse_args(argv)
+    try:
+        recipe, seed = recipes.chosen(arguments)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    images, _ = data.load(arguments.data)
+    import pictures  # matplotlib takes a second to import
+
+    path = (arguments.out or results.RUNS / f"{recipe.name}-seed{seed}") / "augmentation.png"
+    pictures.save(path, pictures.digits, *samples(images, recipe, seed), 1 + DRAWS)
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -302,7 +302,7 @@ def main(argv=None):
     print(report(found))
     if not arguments.quick:
         results.write(RECORD, found)
-        pictures.speeds(found, PICTURE)
+        pictures.save(PICTURE, pictures.speeds, found)
         print(f"\n{RECORD}, {PICTURE}")
     return 0
 

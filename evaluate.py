@@ -2,12 +2,14 @@
 
     python evaluate.py results/default-seed0 [--data data] [--device auto]
 
-Prints accuracy with its interval, loss, accuracy per digit, the confusion matrix and the misclassified images. The
+Prints accuracy with its interval, loss, calibration, accuracy per digit, the confusion matrix and the misclassified
+images, and writes them to the run's folder: evaluation.json, per_class.png, confusion.png, misclassified.png. The
 weights are those deployed (averaged, where the run averages), in float32, one view of each image.
 """
 
 import dataclasses
 import sys
+from pathlib import Path
 
 import torch
 import torch.nn.functional as functional
@@ -21,6 +23,8 @@ import results
 from layers import parameter_count
 
 BATCH_IMAGES = 500  # forward at once: small enough for the widest network here
+BINS = 15  # of confidence, as in Guo et al.
+SHOWN = 500  # misclassified images in a picture, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +64,47 @@ class Evaluation:
         }
 
     @property
+    def confidences(self):
+        """The probability that each prediction is given, [N]."""
+        return self.logits.softmax(1).amax(1)
+
+    @property
     def misclassified(self):
-        """Indices of the images whose prediction is wrong."""
-        return (self.predictions != self.labels).nonzero().flatten().tolist()
+        """Indices of the images whose prediction is wrong, the most confident ones first."""
+        wrong = (self.predictions != self.labels).nonzero().flatten()
+        return wrong[self.confidences[wrong].argsort(descending=True, stable=True)].tolist()
+
+    @property
+    def calibration_error(self):
+        """Expected calibration error in percent: how far confidence and accuracy are apart, on average over images in
+        bins of equal confidence (Guo et al., arXiv 1706.04599)."""
+        bins = (self.confidences * BINS).long().clamp(max=BINS - 1)
+        gaps = self.confidences.double() - (self.predictions == self.labels).double()
+        return (
+            100 * torch.zeros(BINS, dtype=torch.double).index_add_(0, bins, gaps).abs().sum().item() / len(self.labels)
+        )
+
+    def summary(self):
+        """All of it as plain values, for evaluation.json."""
+        mistakes = [
+            {
+                "index": index,
+                "true": self.labels[index].item(),
+                "predicted": self.predictions[index].item(),
+                "confidence": self.confidences[index].item(),
+            }
+            for index in self.misclassified
+        ]
+        return {
+            "images": len(self.labels),
+            "accuracy": self.accuracy,
+            "accuracy_ci95": results.wilson_interval(self.accuracy, len(self.labels)),
+            "loss": self.loss,
+            "calibration_error": self.calibration_error,
+            "per_class_accuracy": self.per_class_accuracy,
+            "confusion": self.confusion.tolist(),
+            "misclassified": mistakes,
+        }
 
 
 @torch.no_grad()
@@ -96,11 +138,9 @@ def report(evaluation):
     """The evaluation as text."""
     low, high = results.wilson_interval(evaluation.accuracy, len(evaluation.labels))
     rows = [" ".join(f"{count or '·':>6}" for count in row) for row in evaluation.confusion.tolist()]
-    wrong = [
-        f"{index} ({evaluation.labels[index]}→{evaluation.predictions[index]})" for index in evaluation.misclassified
-    ]
     lines = [
-        f"accuracy {evaluation.accuracy:.2f} % (95 % interval {low:.2f} to {high:.2f}), loss {evaluation.loss:.4f}",
+        f"accuracy {evaluation.accuracy:.2f} % (95 % interval {low:.2f} to {high:.2f}), loss {evaluation.loss:.4f}, "
+        f"calibration error {evaluation.calibration_error:.2f} %",
         "",
     ]
     lines += ["digit  correct  predicted as" + "".join(f"{digit:>{4 if digit == 0 else 7}}" for digit in range(10))]
@@ -108,23 +148,52 @@ def report(evaluation):
     lines += [
         f"{digit:>5}  {accuracies.get(str(digit), float('nan')):6.2f}%        {row}" for digit, row in enumerate(rows)
     ]
-    lines += ["", f"{len(wrong)} misclassified, as index (true→predicted):"]
-    lines += ["  ".join(wrong[start : start + 8]) for start in range(0, len(wrong), 8)]
+    wrong = [f"{index} ({mistake(evaluation, index)})" for index in evaluation.misclassified]
+    lines += ["", f"{len(wrong)} misclassified, the most confident first, as index (true→predicted, confidence):"]
+    lines += [
+        "  ".join(f"{text:<20}" for text in wrong[start : start + 6]).rstrip() for start in range(0, len(wrong), 6)
+    ]
     return "\n".join(lines)
+
+
+def mistake(evaluation, index):
+    """What an image was taken for: true→predicted, and how confidently."""
+    pair = f"{evaluation.labels[index]}→{evaluation.predictions[index]}"
+    return f"{pair} {100 * evaluation.confidences[index]:.0f} %"
+
+
+def draw(evaluation, images, folder):
+    """Draw the evaluation of Images into pictures in a folder; returns their paths."""
+    import pictures  # matplotlib takes a second to import
+
+    shown = evaluation.misclassified[:SHOWN]
+    grid = images.levels[shown, 0].cpu() / 255, [mistake(evaluation, index) for index in shown], 10
+    drawn = {
+        "per_class.png": (pictures.per_class, evaluation.per_class_accuracy),
+        "confusion.png": (pictures.confusion, evaluation.confusion),
+        "misclassified.png": (pictures.digits, *grid),
+    }
+    for name, picture in drawn.items():
+        pictures.save(folder / name, *picture)
+    return [folder / name for name in drawn]
 
 
 def main(argv=None):
     parser = cli.Parser(description="Evaluate the newest checkpoint of a run on the test images.")
-    parser.add_argument("run", help="the run's folder, such as results/default-seed0")
+    parser.add_argument("run", type=Path, help="the run's folder, such as results/default-seed0")
     parser.add_argument("--data", default="data", help="the folder of MNIST (default: data)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     arguments = parser.parse_args(argv)
     device = environment.pick_device(arguments.device)
     model, normalisation, state = load_model(arguments.run, device)
     _, test = data.load(arguments.data, device)
-    count = parameter_count(model)
-    print(f"{arguments.run}: recipe {state['recipe']['name']}, {count:,} parameters, epoch {state['epoch']}")
-    print(report(evaluate(model, test, normalisation)))
+    name, count = state["recipe"]["name"], parameter_count(model)
+    print(f"{arguments.run}: recipe {name}, seed {state['seed']}, {count:,} parameters, epoch {state['epoch']}")
+    found = evaluate(model, test, normalisation)
+    print(report(found))
+    written = [arguments.run / "evaluation.json", *draw(found, test, arguments.run)]
+    results.write(written[0], {"recipe": name, "seed": state["seed"], "epoch": state["epoch"]} | found.summary())
+    print(f"\n{', '.join(map(str, written))}")
     return 0
 
 

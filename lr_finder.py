@@ -135,7 +135,7 @@ def main(argv=None):
     results.write(folder / "lr_finder.json", record)
     import pictures  # matplotlib takes a second to import
 
-    pictures.range_test(found, folder / "lr_finder.png")
+    pictures.save(folder / "lr_finder.png", pictures.range_test, found)
     for rule, rate in found.suggestions.items():
         print(f"{rule:16}{rate:.4g}{'   make train LR=auto trains at this one' if rate == found.rate else ''}")
     print(f"{len(found.rates)} steps, {found.seconds:.1f} s: {folder / 'lr_finder.json'}, {folder / 'lr_finder.png'}")

@@ -268,10 +268,17 @@ def chosen(arguments):
     config = read_config(arguments.config) if arguments.config else {}
     base, seed = config.pop("recipe", "default"), config.pop("seed", 0)
     try:
+        check_seed(seed)
         found = recipe(arguments.recipe or base, **config)
     except ValueError as error:
         raise ValueError(f"{arguments.config}: {error}" if config else str(error)) from error
-    seed = seed if arguments.seed is None else arguments.seed
+    if arguments.seed is not None:
+        seed = arguments.seed
+        check_seed(seed)
+    return change(found, flags), seed
+
+
+def check_seed(seed):
+    """Raises ValueError when torch would not take it."""
     if type(seed) is not int or not 0 <= seed < 2**63:
         raise ValueError(f"seed must be an integer from 0 to 2**63 - 1, got {seed!r}")
-    return change(found, flags), seed

@@ -1,7 +1,8 @@
 """Results: what runs leave behind, and compared.
 
     python results.py                      every run in results/ in one table, best first
-    python results.py check RUN [--minimum 99.4]     exit status 1 when a run is not finished or its accuracy is below
+    python results.py check RUN [--minimum 99.4] [--minimum-class 98] [--maximum-loss 0.1]
+                                           exit status 1 when a run is not finished or not as good
 
 A run is a folder with a results.json, strict JSON, replaced whole after every epoch. Nothing here imports torch.
 """
@@ -98,29 +99,59 @@ def view(found):
     return table(["run", "parameters", "epochs", "seconds", "test accuracy %", "95 % interval", "test loss"], rows)
 
 
-def check(run, minimum):
-    """One line on whether a run is finished and its test accuracy at least `minimum` percent, and the exit status."""
+def smoothing_floor(smoothing):
+    """The lowest cross-entropy there is with label smoothing: the entropy of its targets."""
+    other = smoothing / 10
+    shares = [1 - smoothing + other, *[other] * 9]
+    return -sum(share * math.log(share) for share in shares if share)
+
+
+def checks(found, minimum, minimum_class, maximum_loss):
+    """[(what was found, whether it is good enough)] of a finished run. The loss counts from the lowest there is, which
+    label smoothing raises: what is left is the divergence of the predictions from their targets."""
+    worst = min(found["per_class_accuracy"], key=found["per_class_accuracy"].get)
+    floor = smoothing_floor(found["recipe"]["label_smoothing"])
+    loss = found["history"][-1]["train_loss"] - floor
+    numbers = [value for entry in found["history"] for value in entry.values()]
+    finite = all(map(math.isfinite, numbers))
+
+    def at_least(name, value, bound):
+        return f"{name} {value:.2f} % {'≥' if value >= bound else '<'} {bound:g} %", value >= bound
+
+    return [
+        at_least("test accuracy", found["final_test_accuracy"], minimum),
+        at_least(f"lowest accuracy of a digit, {worst}:", found["per_class_accuracy"][worst], minimum_class),
+        (
+            f"final training loss {loss:.4f} {'<' if loss < maximum_loss else '≥'} {maximum_loss:g}"
+            + (f", counted from {floor:.4f}, the lowest there is with label smoothing" if floor else ""),
+            loss < maximum_loss,
+        ),
+        (f"history of {len(numbers)} numbers, {'' if finite else 'not '}all finite", finite),
+    ]
+
+
+def check(run, *bounds):
+    """The lines on whether a run is finished and good enough, and the exit status; bounds are those of `checks`."""
     found = read(run)
     if found is None or not found["finished"]:
-        return f"FAIL  {run} holds no finished run: make train", 1
-    accuracy = found["final_test_accuracy"]
-    kept = accuracy >= minimum
-    return (
-        f"{'ok  ' if kept else 'FAIL'}  {run}: test accuracy {accuracy:.2f} % {'≥' if kept else '<'} {minimum} %",
-        0 if kept else 1,
-    )
+        return [f"FAIL  {run} holds no finished run: make train"], 1
+    outcomes = checks(found, *bounds)
+    lines = [f"{'ok  ' if kept else 'FAIL'}  {run}: {text}" for text, kept in outcomes]
+    return lines, 0 if all(kept for _, kept in outcomes) else 1
 
 
 def main(argv=None):
     parser = cli.Parser(description="Compare runs.")
     commands = parser.add_subparsers(dest="command", parser_class=cli.Parser)
-    checking = commands.add_parser("check", help="exit status 1 when a run's accuracy is too low")
+    checking = commands.add_parser("check", help="exit status 1 when a run is not good enough")
     checking.add_argument("run", help="the run's folder")
-    checking.add_argument("--minimum", type=float, default=99.4, help="percent (default: 99.4)")
+    checking.add_argument("--minimum", type=float, default=99.4, help="percent of all images (default: 99.4)")
+    checking.add_argument("--minimum-class", type=float, default=98.0, help="percent of any digit's (default: 98)")
+    checking.add_argument("--maximum-loss", type=float, default=0.1, help="of the last training epoch (default: 0.1)")
     arguments = parser.parse_args(argv)
     if arguments.command == "check":
-        line, status = check(arguments.run, arguments.minimum)
-        print(line)
+        lines, status = check(arguments.run, arguments.minimum, arguments.minimum_class, arguments.maximum_loss)
+        print("\n".join(lines))
         return status
     found = runs()
     print(view(found) if found else f"no runs in {RUNS} yet: make train")

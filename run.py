@@ -65,6 +65,18 @@ def make_schedule(recipe, optimizer, epoch_steps):
     return StepLR(optimizer, recipe.step_epochs * epoch_steps, drop)
 
 
+def rates(recipe, epoch_steps):
+    """The rate at every step of a training by a recipe's schedule, which must not be plateau."""
+    weight = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], recipe.learning_rate, recipe.momentum)
+    schedule, found = make_schedule(recipe, optimizer, epoch_steps), []
+    for _ in range(recipe.epochs * epoch_steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
 class Average:
     """The exponential moving average of a network's weights and BatchNorm statistics, as a network. torch's
     AveragedModel is the same, but waits for the device at every update."""
@@ -142,6 +154,11 @@ class Run:
         """The history's entry of best validation accuracy; ties go to the lower validation loss, then to the later
         epoch."""
         return max(self.history, key=lambda entry: (entry["val_accuracy"], -entry["val_loss"], entry["epoch"]))
+
+    @property
+    def is_best(self):
+        """Whether the last epoch's network is to be kept as the best."""
+        return self.best is self.history[-1] and self.best["val_accuracy"] >= self.recipe.best_threshold
 
     @property
     def rate(self):

@@ -51,6 +51,18 @@ def epoch_line(entry, epochs):
     )
 
 
+def best_phrase(run):
+    """Whether the last epoch's network is kept as the best, and why not."""
+    last, best = run.history[-1], run.best
+    if run.is_best:
+        return "new best, kept"
+    if last["val_accuracy"] < run.recipe.best_threshold:
+        return f"not kept: validation below {run.recipe.best_threshold:g} %"
+    if last["val_accuracy"] < best["val_accuracy"]:
+        return f"not best: {last['val_accuracy']:.0f} < {best['val_accuracy']:.0f} %"
+    return f"not best: loss {last['val_loss']:.4f} > {best['val_loss']:.4f}"
+
+
 def result_line(found, folder):
     """A finished run's result in one line."""
     low, high = found["final_test_accuracy_ci95"]
@@ -107,9 +119,9 @@ def train(recipe, seed, device, folder, data_folder, overwrite=False):
             results.write(folder / "results.json", run.results(run.evaluate(test)))
         while not run.finished:
             evaluation = run.advance()
-            checkpoint.save(folder, run.state(), best=run.best is run.history[-1])
+            checkpoint.save(folder, run.state(), best=run.is_best)
             results.write(folder / "results.json", run.results(evaluation))
-            tqdm.write(epoch_line(run.history[-1], recipe.epochs))
+            tqdm.write(f"{epoch_line(run.history[-1], recipe.epochs)}  {best_phrase(run)}")
             sys.stdout.flush()
         return parallel.share(results.read(folder))
 

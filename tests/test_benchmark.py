@@ -89,5 +89,5 @@ def test_every_published_system_is_trained_its_own_way(mnist_folder):
 
 
 def test_the_picture_is_drawn(tmp_path):
-    pictures.speeds(FOUND, tmp_path / "bench.png")
+    pictures.save(tmp_path / "bench.png", pictures.speeds, FOUND)
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")

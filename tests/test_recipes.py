@@ -1,5 +1,7 @@
+import argparse
 import dataclasses
 import math
+import re
 
 import pytest
 
@@ -62,3 +64,77 @@ def test_unknown_names_are_refused():
 def test_a_recipe_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         recipes.recipe("default").epochs = 3
+
+
+def ask(*flags):
+    parser = argparse.ArgumentParser()
+    recipes.add_flags(parser)
+    return recipes.chosen(parser.parse_args([str(flag) for flag in flags]))
+
+
+CONFIGS = {
+    "mine.json": '{"recipe": "mnist-ops", "seed": 7, "find_rate": false, "learning_rate": 0.2, "best_threshold": 98.5, '
+    '"optimizer": "adagrad", "schedule": "plateau", "plateau_patience": 1}',
+    "mine.toml": 'recipe = "mnist-ops"\nseed = 7\nfind_rate = false\nlearning_rate = 0.2\nbest_threshold = 98.5\n'
+    'optimizer = "adagrad"\nschedule = "plateau"\nplateau_patience = 1\n',
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_file_changes_a_recipe_and_flags_come_before_it(tmp_path, name):
+    path = tmp_path / name
+    path.write_text(CONFIGS[name])
+    changes = {"learning_rate": 0.2, "best_threshold": 98.5, "optimizer": "adagrad"}
+    changes |= {"schedule": "plateau", "plateau_patience": 1}
+    expected = recipes.recipe("mnist-ops", name="mine", find_rate=False, **changes)
+    assert ask("--config", path) == (expected, 7)
+    found, seed = ask("--config", path, "--seed", 8, "--epochs", 2)
+    assert found == dataclasses.replace(expected, epochs=2)
+    assert seed == 8
+    assert ask("--config", path, "--recipe", "erav3")[0].architecture == "erav3"
+
+
+def test_without_flags_it_is_the_default_and_seed_0():
+    assert ask() == (recipes.recipe("default"), 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "named"),
+    [
+        ("a.json", '{"lr": 0.1}', "a recipe has no field 'lr'"),
+        ("a.toml", "lr = 0.1", "a recipe has no field 'lr'"),
+        ("a.toml", "epochs = 0", "epochs must be between 1 and 100,000, got 0"),
+        ("a.toml", 'epochs = "3"', "epochs must be of type int, got '3'"),
+        ("a.json", '{"epochs": 3.0}', "epochs must be of type int, got 3.0"),
+        ("a.json", '{"epochs": true}', "epochs must be of type int, got True"),
+        ("a.json", '{"epochs": null}', "epochs must be of type int, got None"),
+        ("a.json", '{"epochs": [3]}', "epochs must be of type int"),
+        ("a.json", '{"learning_rate": NaN}', "learning_rate must be"),
+        ("a.json", '{"nesterov": "yes"}', "nesterov must be of type bool, got 'yes'"),
+        ("a.json", '{"schedule": "cosine"}', "schedule must be one of"),
+        ("a.json", '{"recipe": "quick"}', "unknown recipe 'quick'"),
+        ("a.json", '{"recipe": ["fast"]}', "unknown recipe"),
+        ("a.json", '{"seed": -1}', "seed must be an integer"),
+        ("a.json", '{"seed": "1"}', "seed must be an integer"),
+        ("a.json", '{"name": "../up"}', "name must be fit for a folder's"),
+        ("a.json", '{"name": 3}', "name must be of type str"),
+        ("a.json", "[1]", "must hold keys and values"),
+        ("a.json", "{", "is not valid JSON"),
+        ("a.toml", "a b", "is not valid TOML"),
+        ("a.toml", "\ud800", "is not valid TOML"),
+        ("a.yaml", "", "must end in .json or .toml"),
+    ],
+)
+def test_a_wrong_config_file_is_refused_by_name(tmp_path, inject, name, content, named):
+    path = tmp_path / name
+    path.write_bytes(content.encode(errors="surrogatepass"))
+    inject("wrong config file")
+    with pytest.raises(ValueError, match=re.escape(named)) as error:
+        ask("--config", path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_config_file_that_is_not_there_is_an_error_of_its_own(tmp_path):
+    with pytest.raises(OSError, match=r"none\.toml"):
+        ask("--config", tmp_path / "none.toml")

@@ -1,4 +1,8 @@
+import math
+
 import pytest
+import torch
+import torch.nn.functional as functional
 from made_up import put, run
 
 import results
@@ -35,13 +39,47 @@ def test_a_broken_results_file_is_named(tmp_path):
         results.read(tmp_path)
 
 
-@pytest.mark.parametrize(("minimum", "status"), [(99.4, 0), (99.5, 0), (99.6, 1)])
-def test_check_compares_with_the_minimum(tmp_path, minimum, status):
-    put(tmp_path, {"run": run(99.5)})
-    assert results.check(tmp_path / "run", minimum)[1] == status
+FINE = {
+    "recipe": {"name": "default", "label_smoothing": 0.0},
+    "per_class_accuracy": {"0": 99.0, "1": 98.5},
+    "history": [{"epoch": 1, "train_loss": 0.2}, {"epoch": 2, "train_loss": 0.05}],
+}
 
 
-def test_check_fails_without_a_finished_run(tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "failing"),
+    [
+        ({}, None),
+        ({"final_test_accuracy": 99.3}, "test accuracy 99.30 % < 99.4 %"),
+        ({"per_class_accuracy": {"0": 99.0, "1": 97.9}}, "lowest accuracy of a digit, 1: 97.90 % < 98 %"),
+        ({"history": [{"epoch": 1, "train_loss": 0.11}]}, "final training loss 0.1100 ≥ 0.1"),
+        ({"history": [{"epoch": 1, "train_loss": math.nan}]}, "final training loss nan ≥ 0.1"),
+        ({"history": [{"val_loss": math.inf, "train_loss": 0.01}]}, "history of 2 numbers, not all finite"),
+    ],
+)
+def test_check_names_what_is_not_good_enough(monkeypatch, changes, failing):
+    monkeypatch.setattr(results, "read", lambda _: run(99.5, **FINE | changes))
+    lines, status = results.check("a-run", 99.4, 98, 0.1)
+    assert status == (0 if failing is None else 1)
+    assert failing is None or f"FAIL  a-run: {failing}" in lines
+    assert len(lines) == 4
+
+
+def test_the_training_loss_counts_from_the_lowest_that_label_smoothing_allows(tmp_path):
+    smoothed = {"name": "default", "label_smoothing": 0.1}
+    targets = torch.full((10,), 0.01)
+    targets[3] = 0.91
+    perfect = functional.cross_entropy(targets.log(), torch.tensor(3), label_smoothing=0.1).item()
+    assert results.smoothing_floor(0.1) == pytest.approx(perfect)
+    assert results.smoothing_floor(0.0) == 0
+    for loss, status in ((perfect + 0.05, 0), (perfect + 0.15, 1)):
+        history = [{"epoch": 1, "train_loss": loss}]
+        put(tmp_path, {"run": run(99.5, **FINE | {"recipe": smoothed, "history": history})})
+        assert results.check(tmp_path / "run", 99.4, 98, 0.1)[1] == status
+
+
+def test_check_fails_without_a_finished_run(tmp_path, capsys):
     put(tmp_path, {"run": run(99.9, finished=False)})
-    assert results.check(tmp_path / "run", 0)[1] == 1
-    assert results.check(tmp_path / "none", 0)[1] == 1
+    assert results.check(tmp_path / "run", 0, 0, 9)[1] == 1
+    assert results.main(["check", str(tmp_path / "none")]) == 1
+    assert "holds no finished run" in capsys.readouterr().out
