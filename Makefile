@@ -19,7 +19,8 @@ ENVIRONMENT := $(VENV)/.installed
 DEVELOPMENT := $(VENV)/.installed-dev
 UV := $(shell command -v uv 2>/dev/null)
 INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(PYTHON),$(PYTHON) -m pip install --quiet)
-OVERWRITING = $(if $(filter-out 0 no false,$(OVERWRITE)),--overwrite)
+YES := 1 y yes Yes YES true True TRUE on
+OVERWRITING = $(if $(filter $(YES),$(OVERWRITE)),--overwrite)
 # One process needs no launcher; several start through torchrun.
 LAUNCH = $(PYTHON) $(if $(filter-out 1,$(NPROC)),parallel.py "$(NPROC)")
 
@@ -62,7 +63,7 @@ records: $(ENVIRONMENT) data ## train RECIPE with seeds 0 to SEEDS-1, JOBS at a 
 		--device "$(DEVICE)" --data "$(DATA)" $(if $(EPOCHS),--epochs "$(EPOCHS)") $(OVERWRITING)
 
 bench: $(ENVIRONMENT) data ## time every recipe beside the published system it is; QUICK=1 takes a minute
-	@$(PYTHON) benchmark.py --data "$(DATA)" $(if $(filter-out 0 no false,$(QUICK)),--quick)
+	@$(PYTHON) benchmark.py --data "$(DATA)" $(if $(filter $(YES),$(QUICK)),--quick)
 
 readme: $(ENVIRONMENT) ## write the records into the README's tables
 	@$(PYTHON) readme.py

@@ -1,23 +1,25 @@
 """Checkpoints: saved whole or not at all, the newest five kept, the newest whole one loaded.
 
 A checkpoint is a file `checkpoints/epoch_019.pt` of a run's folder, written at the end of an epoch; `best_model.pt`
-beside it is the one that validated best. A file is replaced atomically and carries checksums, so a stop at any moment
-leaves the old files whole, and damage of any kind is seen.
+beside it is the one that validated best. A file is replaced atomically and ends with the SHA-256 sum of all before it
+(torch.load takes no notice), so a stop at any moment leaves the old files whole, and damage of any kind is seen.
 """
 
+import hashlib
 import io
 import re
-import sys
-import zipfile
 from pathlib import Path
 
 import torch
 
 import atomic
+import cli
 
 KEEP = 5
 FORMAT = 3  # raised when what a checkpoint holds changes
 BEST = "best_model.pt"
+REPLACED = ".replaced"  # the checkpoints of a run that another takes the place of
+SUM_BYTES = 32
 
 
 class DamagedCheckpoint(ValueError):
@@ -30,8 +32,13 @@ def checkpoint_folder(run):
 
 def epochs(run):
     """{epoch: path} of the checkpoints in a run's folder, by rising epoch number."""
+    return numbered(checkpoint_folder(run))
+
+
+def numbered(folder):
+    """{epoch: path} of the checkpoints in a folder, by rising epoch number."""
     found = {}
-    for path in checkpoint_folder(run).glob("epoch_*.pt"):
+    for path in folder.glob("epoch_*.pt"):
         number = re.fullmatch(r"epoch_(\d{3,})", path.stem)
         if number:
             found[int(number[1])] = path
@@ -45,9 +52,10 @@ def save(run, state, best):
     The best is written first: a stop between the two repeats the epoch, and ends with both."""
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
+    content = buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest()
     if best:
-        atomic.replace_file(checkpoint_folder(run) / BEST, buffer.getvalue())
-    atomic.replace_file(checkpoint_folder(run) / f"epoch_{state['epoch']:03}.pt", buffer.getvalue())
+        atomic.replace_file(checkpoint_folder(run) / BEST, content)
+    atomic.replace_file(checkpoint_folder(run) / f"epoch_{state['epoch']:03}.pt", content)
     rotate(run, state["epoch"])
 
 
@@ -63,26 +71,38 @@ def rotate(run, newest):
 
 
 def remove(run):
-    """Remove a run's checkpoints, the oldest first: a stop on the way leaves a run that can go on."""
-    for path in [*epochs(run).values(), checkpoint_folder(run) / BEST]:
-        path.unlink(missing_ok=True)
+    """Remove a run's checkpoints: their folder is renamed first, so that a stop on the way leaves none in place."""
+    sweep(run)
+    if checkpoint_folder(run).exists():
+        checkpoint_folder(run).replace(Path(run) / REPLACED)
+        sweep(run)
+
+
+def sweep(run):
+    """Clear away what a process that was killed left in a run's folder: temporary files, and checkpoints that it was
+    about to remove. Files of others are put back."""
+    replaced, folder = Path(run) / REPLACED, checkpoint_folder(run)
+    if replaced.exists():
+        for path in [*numbered(replaced).values(), replaced / BEST]:
+            path.unlink(missing_ok=True)
+        atomic.sweep(replaced)
+        for path in replaced.iterdir():
+            folder.mkdir(exist_ok=True)
+            path.replace(folder / path.name)
+        replaced.rmdir()
+    atomic.sweep(Path(run))
+    atomic.sweep(folder)
 
 
 def is_whole(path):
-    """Whether the contents of a checkpoint file have the checksums they were written with: torch stores them (its files
-    are zip archives) but does not look at them."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except Exception:  # whatever zipfile makes of a broken file
-        return False
+    """Whether a checkpoint file ends with the sum of its content."""
+    content = path.read_bytes()
+    return hashlib.sha256(content[:-SUM_BYTES]).digest() == content[-SUM_BYTES:]
 
 
 def load(path):
     """The state in a checkpoint file. Raises DamagedCheckpoint, or ValueError for one of another format; never runs
     code from the file."""
-    if not Path(path).exists():
-        raise FileNotFoundError(f"{path} does not exist")
     if not is_whole(path):
         raise DamagedCheckpoint(f"{path} is not a whole checkpoint")
     try:
@@ -110,7 +130,7 @@ def load_newest(run):
                 raise DamagedCheckpoint(f"{path} holds epoch {state['epoch']}")
             return state
         except DamagedCheckpoint as error:
-            print(f"warning: {error}; using the one before", file=sys.stderr)
+            cli.warn(f"{error}; using the one before")
     if found:
         raise DamagedCheckpoint(
             f"every checkpoint in {checkpoint_folder(run)} is damaged: remove them, or use --overwrite to start afresh"

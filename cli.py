@@ -5,10 +5,12 @@ output any more, as shells count signals.
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 
+GO_ON = "what was saved stands: the same command goes on from there, with --overwrite it starts again"
 CAUSES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
@@ -30,21 +32,25 @@ def stop(number, _):
     raise Stopped(number)
 
 
+def warn(message):
+    """Tell of something on stderr, if anybody listens."""
+    with contextlib.suppress(OSError):
+        print(f"warning: {message}", file=sys.stderr)
+
+
 def run(main, remedy=""):
     """Run a script's `main` and return its exit status. What a person can mend (a value, a file, a stop) becomes one
     line on stderr, with the remedy where it was stopped; anything else is a fault of the program and keeps its
     traceback."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # it was closed before the start
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open as long as the process lives)
+    prepare_output()
     for number in CAUSES:
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, stop)
-    script = os.path.basename(sys.argv[0])
 
     def tell(message):
         new_line = "\n" if sys.stderr.isatty() else ""  # after the ^C, or a progress bar
-        print(f"{new_line}{script}: {message}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(f"{new_line}{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
 
     def stopped(cause):
         tell(f"stopped{cause}" + (f"; {remedy}" if remedy else ""))
@@ -64,13 +70,27 @@ def run(main, remedy=""):
     except (ValueError, OSError, ArithmeticError) as error:
         tell(error)
         return 1
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):  # as torch says it
+            raise
+        tell("there is not enough memory: take a smaller batch size")
+        return 1
     finally:
         give_up_output()
 
 
+def prepare_output():
+    """Make the output streams take every text, also where they are closed or know no Unicode."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before the start
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open as long as the process lives)
+        getattr(sys, name).reconfigure(errors="replace")
+
+
 def give_up_output():
     """Let Python end without another word about output that cannot be written."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -13,12 +13,14 @@ import os
 import sys
 
 import atomic
+import cli
 
 
 @contextlib.contextmanager
 def held(folder, wait=False):
     """Within this context no other process holds the folder, which is made where it is missing. Where one does already:
-    waits for it, or raises BlockingIOError naming it."""
+    waits for it, or raises BlockingIOError naming it. Gives a function that raises FileNotFoundError once the folder
+    was removed: whoever made it anew holds another lock."""
     atomic.make_folder(folder)
     with open(folder / ".lock", "a+") as file:
         try:
@@ -26,10 +28,15 @@ def held(folder, wait=False):
         except BlockingIOError:
             raise
         except OSError as error:  # some network file systems have no locks
-            print(f"warning: {folder} cannot be locked ({error.strerror}): start nothing else in it", file=sys.stderr)
+            cli.warn(f"{folder} cannot be locked ({error.strerror}): start nothing else in it")
         file.truncate(0)
         print(os.getpid(), file=file, flush=True)
-        yield
+
+        def check():
+            if not os.path.exists(file.name) or not os.path.samestat(os.fstat(file.fileno()), os.stat(file.name)):
+                raise FileNotFoundError(f"{folder} was removed while this process was at work in it")
+
+        yield check
 
 
 def take(file, folder, wait):

@@ -21,6 +21,8 @@ from torch import distributed
 
 import cli
 
+PATIENCE = 3  # seconds
+
 
 def cores_of_one(processes):
     """The cores of this machine for each of so many processes."""
@@ -45,6 +47,10 @@ def together(kind):
     distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
     try:
         yield torch.device(kind, int(os.environ["LOCAL_RANK"])) if kind == "cuda" else torch.device(kind)
+    except (ValueError, OSError, ArithmeticError):
+        if rank() > 0:  # most likely process 0 has found the same, and is to tell of it
+            time.sleep(PATIENCE)
+        raise
     finally:
         distributed.destroy_process_group()
 
@@ -109,10 +115,7 @@ def talk(exchange, *message):
         exchange(*message)
     except RuntimeError as error:
         reason = str(error).split("] ")[-1].split(". ")[0]  # without gloo's source file and its advice
-        raise ConnectionError(
-            f"another process of this run is gone ({reason}): "
-            "stopped; the same command goes on from the last checkpoint"
-        ) from error
+        raise ConnectionError(f"another process of this run is gone ({reason}): stopped; {cli.GO_ON}") from error
 
 
 def main(argv=None):
@@ -145,8 +148,7 @@ def main(argv=None):
         rank = killed[0] if killed else error.get_first_failure()[0]
         how = f"by {signal.Signals(-codes[rank]).name}" if codes[rank] < 0 else f"with status {codes[rank]}"
         print(
-            f"{arguments.script}: process {rank} of {arguments.count} was ended {how}: stopped; "
-            "the same command goes on from the last checkpoint",
+            f"{arguments.script}: process {rank} of {arguments.count} was ended {how}: stopped; {cli.GO_ON}",
             file=sys.stderr,
         )
         return 1

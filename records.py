@@ -125,7 +125,7 @@ def train_seeds(recipe, seeds, jobs, processes, flags):
             for worker in multiprocessing.active_children():
                 worker.terminate()
             if isinstance(error, BrokenProcessPool):
-                raise OSError("a training's process was killed: the same command goes on where it stopped") from error
+                raise OSError(f"a training's process was killed; {cli.GO_ON}") from error
             raise
 
 
@@ -158,4 +158,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, "the same command goes on where it stopped"))
+    sys.exit(cli.run(main, cli.GO_ON))

@@ -18,6 +18,8 @@ import cli
 
 RUNS = Path("results")
 SCHEMA = 1
+ALWAYS = ("finished", "recipe", "network", "seed", "total_parameters", "total_epochs", "training_time", "history")
+FINALLY = ("final_test_accuracy", "final_test_accuracy_ci95", "final_test_loss", "per_class_accuracy")
 NORMAL_95 = statistics.NormalDist().inv_cdf(0.975)
 
 
@@ -42,21 +44,24 @@ def read(run):
         return None
     try:
         found = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}): remove it, or train again with --overwrite") from error
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
         raise ValueError(f"{path} does not have schema {SCHEMA}: remove it, or train again with --overwrite")
+    missing = [key for key in (*ALWAYS, *FINALLY[: len(FINALLY) * bool(found.get("finished"))]) if key not in found]
+    if missing:
+        raise ValueError(f"{path} lacks {missing[0]}: remove it, or train again with --overwrite")
     return found
 
 
 def runs(folder=RUNS):
     """[(name, results)] of all runs in the folder, finished ones first, best first. Warns of each that is damaged."""
     found = []
-    for path in Path(folder).glob("*/results.json"):
+    for path in Path(folder).glob("[!.]*/results.json"):
         try:
             found.append((path.parent.name, read(path.parent)))
-        except ValueError as error:
-            print(f"warning: {error}", file=sys.stderr)
+        except (ValueError, OSError) as error:
+            cli.warn(error)
     return sorted(
         found, key=lambda run: (-run[1].get("final_test_accuracy", -1), run[1].get("final_test_loss", math.inf), run[0])
     )

@@ -304,7 +304,7 @@ def check_finite(loss, epoch):
     """The loss. Raises FloatingPointError when it is NaN or infinite: such a loss makes no update."""
     if not math.isfinite(loss):
         raise FloatingPointError(
-            f"the loss became {loss} in epoch {epoch}: stopped; the last checkpoint stands. "
+            f"the loss became {loss} in epoch {epoch}: stopped; what was saved stands. "
             "Try a lower --learning-rate, with --overwrite"
         )
     return loss

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-import atomic
 import checkpoint
 import cli
 import data
@@ -27,8 +26,6 @@ import parallel
 import recipes
 import results
 import run as runs
-
-GO_ON = "the same command (without --overwrite) goes on from the last checkpoint"
 
 
 def headline(run):
@@ -95,7 +92,7 @@ def check_same(folder, wanted, network, seed, found):
 
 def train(recipe, seed, device, folder, data_folder, overwrite=False):
     """Train to the end, from the newest checkpoint in the folder where there is one; returns the results. With
-    `overwrite` a run in the folder is removed, but not before all is ready for the new one. Of several processes the
+    `overwrite` a run in the folder is removed once the first epoch of the new one is trained. Of several processes the
     first alone reads and writes the folder, and prints."""
     images, test = data.load(data_folder, device)
     run = runs.Run(recipe, seed, device, images, test)
@@ -105,13 +102,9 @@ def train(recipe, seed, device, folder, data_folder, overwrite=False):
             run.advance()
         return parallel.share(None)
     print(headline(run), flush=True)
-    with lock.held(folder):
-        for place in (folder, checkpoint.checkpoint_folder(folder)):
-            atomic.sweep(place)
-        if overwrite:
-            (folder / "results.json").unlink(missing_ok=True)
-            checkpoint.remove(folder)
-        begin(run, folder, parallel.share(checkpoint.load_newest(folder)))
+    with lock.held(folder) as check_lock:
+        checkpoint.sweep(folder)
+        begin(run, folder, parallel.share(None if overwrite else checkpoint.load_newest(folder)))
         if run.history:
             print(f"going on after epoch {len(run.history)} of {recipe.epochs}", flush=True)
             checkpoint.rotate(folder, len(run.history))  # the last save may have been stopped before
@@ -119,6 +112,10 @@ def train(recipe, seed, device, folder, data_folder, overwrite=False):
             results.write(folder / "results.json", run.results(run.evaluate(test)))
         while not run.finished:
             evaluation = run.advance()
+            check_lock()
+            if overwrite and len(run.history) == 1:
+                checkpoint.remove(folder)
+                (folder / "results.json").unlink(missing_ok=True)
             checkpoint.save(folder, run.state(), best=run.is_best)
             results.write(folder / "results.json", run.results(evaluation))
             tqdm.write(f"{epoch_line(run.history[-1], recipe.epochs)}  {best_phrase(run)}")
@@ -146,7 +143,7 @@ def read_results(folder):
     except ValueError as error:
         if not checkpoint.epochs(folder):
             raise
-        print(f"warning: {str(error).split(': ')[0]}: written again from the checkpoints", file=sys.stderr)
+        cli.warn(f"{str(error).split(': ')[0]}: written again from the checkpoints")
         return None
 
 
@@ -168,8 +165,9 @@ def main(argv=None):
     with parallel.together(kind) as device:
         first = parallel.rank() == 0
         found = parallel.share(read_results(folder) if first and not arguments.overwrite else None)
-        if found and found["finished"]:
+        if found:
             check_same(folder, recipe, network, seed, found)
+        if found and found["finished"]:
             if first:
                 print("this run is finished already; --overwrite (make: OVERWRITE=1) trains it again")
         else:
@@ -182,4 +180,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, GO_ON))
+    sys.exit(cli.run(main, cli.GO_ON))

@@ -24,4 +24,4 @@ if __name__ == "__main__":
         return train_epoch(self, number)
 
     run.Run.train_epoch = die_in_epoch
-    sys.exit(cli.run(lambda: train.main(sys.argv[2:]), train.GO_ON))
+    sys.exit(cli.run(lambda: train.main(sys.argv[2:]), cli.GO_ON))

@@ -73,7 +73,7 @@ def run_script(module, flags, data_folder, output, errors, fault, environment):
     if fault:
         fault()
     script = importlib.import_module(module)
-    sys.exit(cli.run(lambda: script.main(flags), getattr(script, "GO_ON", "")))
+    sys.exit(cli.run(lambda: script.main(flags), cli.GO_ON if module == "train" else ""))
 
 
 class SavingLines:

@@ -65,20 +65,22 @@ def test_a_damaged_newest_is_named_and_the_one_before_used(tmp_path, capsys, inj
     assert str(newest) in capsys.readouterr().err
 
 
-def test_a_flipped_bit_is_seen_or_changes_nothing(tmp_path, inject):
+def test_a_flipped_bit_anywhere_is_seen(tmp_path, inject):
     fill(tmp_path, (1,))
-    path, draw, seen = checkpoint.epochs(tmp_path)[1], random.Random(0), 0
+    path, draw = checkpoint.epochs(tmp_path)[1], random.Random(0)
     whole = path.read_bytes()
     for _ in range(200):
         torn = bytearray(whole)
         torn[draw.randrange(len(torn))] ^= 1 << draw.randrange(8)
         path.write_bytes(torn)
         inject("flipped bit")
-        try:
-            assert_equal(checkpoint.load(path), {"format": checkpoint.FORMAT, **state(1)})
-        except checkpoint.DamagedCheckpoint:
-            seen += 1
-    assert seen > 20  # most of so small a file is padding
+        with pytest.raises(checkpoint.DamagedCheckpoint):
+            checkpoint.load(path)
+
+
+def test_torch_can_load_a_checkpoint_by_itself(tmp_path):
+    fill(tmp_path, (1,))
+    assert_equal(torch.load(checkpoint.epochs(tmp_path)[1]), {"format": checkpoint.FORMAT, **state(1)})
 
 
 def test_a_file_that_is_torn_anywhere_is_seen(tmp_path, inject):
@@ -137,7 +139,7 @@ def test_all_damaged_stops_and_none_is_a_fresh_start(tmp_path, inject):
 def test_another_format_is_refused(tmp_path, monkeypatch):
     fill(tmp_path, (1,))
     monkeypatch.setattr(checkpoint, "FORMAT", 99)
-    with pytest.raises(ValueError, match="has checkpoint format 2, this program reads format 99"):
+    with pytest.raises(ValueError, match="has checkpoint format 3, this program reads format 99"):
         checkpoint.load_newest(tmp_path)
 
 

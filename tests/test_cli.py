@@ -67,6 +67,34 @@ def test_a_reader_that_leaves_early_stops_what_can_go_on_with_a_line(inject):
     ]
 
 
+@pytest.mark.parametrize("listener", ["| head -1", ">/dev/full 2>&1", "2>/dev/full >/dev/full"])
+def test_errors_that_nobody_reads_do_not_change_the_status(inject, listener):
+    inject("errors that nobody reads")
+    done = shell(f'"$0" -c "$@" 2>&1 {listener}', LINES, "run it again")
+    assert done.returncode == (141 if "head" in listener else 1)
+    code = "import cli, os, signal, sys; sys.exit(cli.run(lambda: os.kill(os.getpid(), signal.SIGTERM)))"
+    assert shell('"$0" -c "$@" 2>/dev/full', code).returncode == 143
+
+
+def test_output_that_knows_no_unicode_is_no_fault(inject):
+    inject("output without Unicode")
+    code = "import cli, sys; sys.exit(cli.run(lambda: print('99 ≥ 98')))"
+    done = shell('PYTHONIOENCODING=ascii "$0" -c "$@"', code)
+    assert (done.returncode, done.stdout) == (0, "99 ? 98\n")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_too_little_memory_is_one_line(capsys, inject, error):
+    def main():
+        raise error
+
+    inject("too little memory")
+    assert cli.run(main) == 1
+    assert capsys.readouterr().err.endswith("there is not enough memory: take a smaller batch size\n")
+
+
 def test_closed_output_is_no_fault(inject):
     inject("closed output", 2)
     assert shell('"$0" results.py >&-').returncode == 0

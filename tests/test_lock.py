@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+import states
 
 import environment
 import lock
@@ -66,15 +67,21 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, capsys,
 
 
 def test_two_trainings_in_one_folder_the_second_is_refused_and_harms_nothing(launch, tmp_path, inject):
+    assert launch("--epochs", 6, out="whole").end()[0] == 0
     first = launch("--epochs", 6)
-    first.wait_for("epoch 1/6")
+    first.wait_for("epoch 2/6")
+    first.signal(signal.SIGSTOP)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     for flags in ((), ("--overwrite",)):
         inject("second training in a folder")
         status, _, errors = launch("--epochs", 6, *flags).end()
         assert status == 1
         assert f"process {first.process.pid} is at work in {tmp_path / 'run'}" in errors
         assert errors.count("\n") == 1
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    first.signal(signal.SIGCONT)
     assert first.end()[0] == 0
+    states.assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 def test_a_stopped_training_is_not_in_the_way(launch, inject):

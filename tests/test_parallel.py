@@ -13,6 +13,7 @@ import states
 import torch
 
 import checkpoint
+import cli
 import lock
 import parallel
 import results
@@ -71,7 +72,7 @@ def test_a_process_that_dies_ends_the_run_with_a_line_and_it_goes_on(start, tmp_
     assert process.returncode == 1
     assert "1 thread in each of 2 processes" in output
     assert "process 1 of 2 was ended by SIGKILL" in errors
-    assert "goes on from the last checkpoint" in errors
+    assert cli.GO_ON in errors
     assert "Traceback" not in errors
     assert not results.read(tmp_path / "killed")["finished"]
 
@@ -94,7 +95,17 @@ def test_a_signal_to_the_launcher_stops_all_with_one_line(start, inject, number,
     process.send_signal(number)
     _, errors = process.communicate()
     assert process.returncode == 128 + number
-    assert errors == f"killed_run.py: stopped by {cause}; {train.GO_ON}\n"
+    assert errors == f"killed_run.py: stopped by {cause}; {cli.GO_ON}\n"
+
+
+@pytest.mark.slow
+def test_what_all_processes_find_wrong_is_one_line_of_the_first(start, inject):
+    for _ in range(3):
+        inject("batch that cannot be shared")
+        process = start("run", "--epochs", 3, "--batch-size", 101)
+        _, errors = process.communicate()
+        assert process.returncode == 1
+        assert errors == "killed_run.py: batch_size 101 cannot be shared by 2 processes: take a multiple of them\n"
 
 
 @pytest.mark.slow

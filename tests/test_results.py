@@ -46,6 +46,20 @@ FINE = {
 }
 
 
+@pytest.mark.parametrize("content", ['{"schema": 1}', '{"schema": 1, "finished": true}', "[" * 200_000, "3"])
+def test_results_of_another_make_are_refused_and_do_not_hide_the_others(tmp_path, capsys, inject, content):
+    put(tmp_path, {"a-seed0": run(99.4)})
+    (tmp_path / "b-seed0").mkdir()
+    (tmp_path / "b-seed0" / "results.json").write_text(content)
+    (tmp_path / "c-seed0" / "results.json").mkdir(parents=True)
+    inject("damaged results.json")
+    inject("folder in the place of a file")
+    with pytest.raises(ValueError, match="remove it, or train again"):
+        results.read(tmp_path / "b-seed0")
+    assert [name for name, _ in results.runs(tmp_path)] == ["a-seed0"]
+    assert capsys.readouterr().err.count("warning: ") == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "failing"),
     [

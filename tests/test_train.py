@@ -1,7 +1,9 @@
+import contextlib
 import dataclasses
 import functools
 import json
 import math
+import shutil
 import signal
 import time
 
@@ -12,6 +14,7 @@ import torch
 
 import atomic
 import checkpoint
+import cli
 import data
 import environment
 import evaluate
@@ -161,6 +164,15 @@ def test_another_recipe_or_seed_in_the_same_folder_is_refused_by_name(
     assert checkpoint.load_newest(tmp_path / "run")["epoch"] == 2
 
 
+def test_an_unfinished_run_without_checkpoints_is_not_silently_replaced_by_another(train_small, tmp_path, inject):
+    train_small("--epochs", 2)
+    results.write(tmp_path / "run" / "results.json", results.read(tmp_path / "run") | {"finished": False})
+    checkpoint.remove(tmp_path / "run")
+    inject("run of another recipe")
+    with pytest.raises(ValueError, match="holds a run with seed 0, asked for is 1"):
+        train_small("--epochs", 2, "--seed", 1)
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_network_that_changed_since_is_refused(train_small, tmp_path, monkeypatch, finished):
     train_small("--epochs", 2)
@@ -181,7 +193,7 @@ def assert_stopped(ended, number):
     """A process ended as asked, with a line that says how to go on."""
     status, _, errors = ended
     assert status == STATUS[number]
-    assert errors == f"train.py: stopped by {NAMES[number]}; {train.GO_ON}\n"
+    assert errors == f"train.py: stopped by {NAMES[number]}; {cli.GO_ON}\n"
 
 
 @pytest.mark.parametrize("number", STATUS)
@@ -241,12 +253,68 @@ def test_damaged_results_are_written_again_from_the_checkpoints(train_small, tmp
         train_small("--epochs", 2)
 
 
-def test_overwrite_keeps_the_old_run_until_the_new_one_can_start(train_small, tmp_path):
-    train_small("--epochs", 1)
-    with pytest.raises(ValueError, match="batch_size"):
-        train_small("--epochs", 1, "--overwrite", "--batch-size", 1001)
-    assert results.read(tmp_path / "run")["finished"]
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [(("--batch-size", 1001), ValueError), (("--learning-rate", 1e20, "--schedule", "constant"), FloatingPointError)],
+)
+def test_overwrite_keeps_the_old_run_until_the_new_one_has_an_epoch(train_small, tmp_path, inject, changes, error):
+    train_small("--epochs", 2)
+    before = results.read(tmp_path / "run")
+    inject("new run that fails")
+    with pytest.raises(error):
+        train_small("--epochs", 2, "--overwrite", *changes)
+    assert results.read(tmp_path / "run") == before
+    assert list(checkpoint.epochs(tmp_path / "run")) == [1, 2]
+    assert train_small("--epochs", 1, "--overwrite")[0] == 0
     assert list(checkpoint.epochs(tmp_path / "run")) == [1]
+
+
+@pytest.mark.parametrize("moment", range(1, 12))
+def test_a_run_whose_removal_is_stopped_does_not_pass_as_the_new_one(
+    train_small, tmp_path, monkeypatch, inject, moment
+):
+    train_small("--epochs", 3)
+    (tmp_path / "run" / "checkpoints" / "notes.txt").write_text("mine")
+    left = [moment]
+
+    def stop_at(call):
+        def stopping(*arguments, **named):
+            left[0] -= 1
+            if left[0] == 0:
+                inject("stop while a run is replaced")
+                raise KeyboardInterrupt
+            return call(*arguments, **named)
+
+        return stopping
+
+    with monkeypatch.context() as patch:
+        for name in ("unlink", "replace", "rmdir"):
+            patch.setattr(checkpoint.Path, name, stop_at(getattr(checkpoint.Path, name)))
+        with contextlib.suppress(KeyboardInterrupt):
+            train_small("--epochs", 3, "--overwrite")
+    run = tmp_path / "run"
+    assert list(checkpoint.epochs(run)) in ([1, 2, 3], [])
+    train_small("--epochs", 3, "--overwrite")
+    assert list(checkpoint.epochs(run)) == [1, 2, 3]
+    assert (run / "checkpoints" / "notes.txt").read_text() == "mine"
+    assert not (run / ".replaced").exists()
+
+
+def test_a_folder_that_is_removed_under_a_training_stops_it(train_small, tmp_path, monkeypatch, inject):
+    advance = train.runs.Run.advance
+
+    def advance_and_lose(run):
+        evaluation = advance(run)
+        if len(run.history) == 2:
+            inject("folder removed under a training")
+            shutil.rmtree(tmp_path / "run")
+            (tmp_path / "run").mkdir()
+        return evaluation
+
+    monkeypatch.setattr(train.runs.Run, "advance", advance_and_lose)
+    with pytest.raises(FileNotFoundError, match="was removed while this process was at work in it"):
+        train_small("--epochs", 3)
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_an_image_poisoned_on_the_way_stops_and_the_last_checkpoint_stands(train_small, tmp_path, monkeypatch, inject):
@@ -260,7 +328,7 @@ def test_an_image_poisoned_on_the_way_stops_and_the_last_checkpoint_stands(train
     inject("poisoned image")
     with monkeypatch.context() as patch:
         patch.setattr(data.Normalisation, "__call__", poison)
-        with pytest.raises(FloatingPointError, match=r"the loss became nan in epoch 2: stopped; the last checkpoint"):
+        with pytest.raises(FloatingPointError, match=r"the loss became nan in epoch 2: stopped; what was saved stands"):
             train_small("--epochs", 3)
     assert list(checkpoint.epochs(tmp_path / "run")) == [1]
     assert len(results.read(tmp_path / "run")["history"]) == 1
