@@ -2,6 +2,8 @@
 RECIPE ?= default
 SEED ?= 0
 EPOCHS ?=
+LR ?=
+CONFIG ?=
 DEVICE ?= auto
 OUT ?=
 OVERWRITE ?=
@@ -12,6 +14,8 @@ JOBS ?=
 NPROC ?= 1
 QUICK ?=
 MINIMUM ?= 99.4
+MINIMUM_CLASS ?= 98
+MAXIMUM_LOSS ?= 0.1
 RUN ?= $(or $(OUT),results/$(RECIPE)-seed$(SEED))
 
 PYTHON := $(VENV)/bin/python
@@ -21,18 +25,23 @@ UV := $(shell command -v uv 2>/dev/null)
 INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(PYTHON),$(PYTHON) -m pip install --quiet)
 YES := 1 y yes Yes YES true True TRUE on
 OVERWRITING = $(if $(filter $(YES),$(OVERWRITE)),--overwrite)
+# What a recipe is: RECIPE and SEED, or CONFIG, which they change only where they are given.
+given = $(if $(and $(CONFIG),$(filter file,$(origin $1))),,$2)
+SETTINGS = $(if $(CONFIG),--config "$(CONFIG)") $(call given,RECIPE,--recipe "$(RECIPE)") $(call given,SEED,--seed "$(SEED)") \
+	$(if $(EPOCHS),--epochs "$(EPOCHS)") $(if $(OUT),--out "$(OUT)") --data "$(DATA)" \
+	$(if $(filter auto,$(LR)),--find-rate true,$(if $(LR),--learning-rate "$(LR)"))
 # One process needs no launcher; several start through torchrun.
 LAUNCH = $(PYTHON) $(if $(filter-out 1,$(NPROC)),parallel.py "$(NPROC)")
 
 export MNIST_DATA := $(DATA)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup env-update data train evaluate records bench readme view-results check-results check-params check-model check-all \
+.PHONY: help setup env-update data train find-lr show-augmentation evaluate report records bench readme view-results check-results check-params check-model check-all \
 	test test-faults test-model test-training lint clean clean-checkpoints
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 28
-	@echo "variables, here with their present values: RECIPE=$(RECIPE) SEED=$(SEED) EPOCHS=$(EPOCHS) DEVICE=$(DEVICE) OUT=$(OUT) OVERWRITE=$(OVERWRITE) DATA=$(DATA) VENV=$(VENV) NPROC=$(NPROC) SEEDS=$(SEEDS) JOBS=$(JOBS) QUICK=$(QUICK) MINIMUM=$(MINIMUM) RUN=$(RUN)"
+	@echo "variables, here with their present values: RECIPE=$(RECIPE) SEED=$(SEED) EPOCHS=$(EPOCHS) LR=$(LR) CONFIG=$(CONFIG) DEVICE=$(DEVICE) OUT=$(OUT) OVERWRITE=$(OVERWRITE) DATA=$(DATA) VENV=$(VENV) NPROC=$(NPROC) SEEDS=$(SEEDS) JOBS=$(JOBS) QUICK=$(QUICK) MINIMUM=$(MINIMUM) MINIMUM_CLASS=$(MINIMUM_CLASS) MAXIMUM_LOSS=$(MAXIMUM_LOSS) RUN=$(RUN)"
 
 setup: $(ENVIRONMENT) data ## make the environment, fetch the data, check both
 	@$(PYTHON) environment.py --data "$(DATA)"
@@ -46,17 +55,25 @@ data: $(ENVIRONMENT) ## fetch MNIST where it is missing or damaged
 	@$(PYTHON) data.py --data "$(DATA)"
 
 train: $(ENVIRONMENT) ## train RECIPE with SEED; goes on where it was stopped
-	@$(LAUNCH) train.py --recipe "$(RECIPE)" --seed "$(SEED)" --device "$(DEVICE)" --data "$(DATA)" \
-		$(if $(EPOCHS),--epochs "$(EPOCHS)") $(if $(OUT),--out "$(OUT)") $(OVERWRITING)
+	@$(LAUNCH) train.py $(SETTINGS) --device "$(DEVICE)" $(OVERWRITING)
 
-evaluate: $(ENVIRONMENT) ## a trained run (RUN) on the test images, digit by digit
+find-lr: $(ENVIRONMENT) ## a range test of the learning rate for RECIPE, with a plot; make train LR=auto trains at what it suggests
+	@$(PYTHON) lr_finder.py $(SETTINGS) --device "$(DEVICE)"
+
+show-augmentation: $(ENVIRONMENT) ## a picture of training images as RECIPE shows them to the network
+	@$(PYTHON) augmentation.py $(SETTINGS)
+
+evaluate: $(ENVIRONMENT) ## a trained run (RUN) on the test images: figures, confusion, mistakes, as text, JSON and pictures
 	@$(PYTHON) evaluate.py "$(RUN)" --data "$(DATA)" --device "$(DEVICE)"
+
+report: $(ENVIRONMENT) ## a trained run (RUN) as one HTML page with all pictures
+	@$(PYTHON) report.py "$(RUN)" --data "$(DATA)" --device "$(DEVICE)"
 
 view-results: $(ENVIRONMENT) ## all runs in one table, best first
 	@$(PYTHON) results.py
 
-check-results: $(ENVIRONMENT) ## fail unless RUN reached MINIMUM percent
-	@$(PYTHON) results.py check "$(RUN)" --minimum "$(MINIMUM)"
+check-results: $(ENVIRONMENT) ## fail unless RUN reached MINIMUM percent, MINIMUM_CLASS for each digit, and MAXIMUM_LOSS
+	@$(PYTHON) results.py check "$(RUN)" --minimum "$(MINIMUM)" --minimum-class "$(MINIMUM_CLASS)" --maximum-loss "$(MAXIMUM_LOSS)"
 
 records: $(ENVIRONMENT) data ## train RECIPE with seeds 0 to SEEDS-1, JOBS at a time, and sum them up in results/records
 	@$(PYTHON) records.py "$(RECIPE)" --seeds "$(SEEDS)" $(if $(JOBS),--jobs "$(JOBS)") --processes "$(NPROC)" \

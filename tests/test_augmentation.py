@@ -129,3 +129,16 @@ def test_a_seed_decides_every_draw(images):
     )
     assert first.equal(again)
     assert not first.equal(other)
+
+
+def test_the_sample_shows_every_digit_first_as_it_is(mnist, tmp_path, mnist_folder):
+    images, captions = augmentation.samples(mnist[0], recipes.recipe("default"), 0)
+    columns = 1 + augmentation.DRAWS
+    assert images.shape == (10 * columns, 28, 28)
+    assert len(captions) == len(images)
+    for digit in range(10):
+        first = (mnist[0].labels == digit).nonzero()[0]
+        assert images[digit * columns].equal(mnist[0].take(first).floats()[0, 0])
+        assert not images[digit * columns + 1].equal(images[digit * columns])
+    assert augmentation.main(["--data", str(mnist_folder), "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "augmentation.png").read_bytes().startswith(b"\x89PNG")

@@ -1,3 +1,5 @@
+import json
+
 import processes
 import pytest
 import torch
@@ -22,6 +24,26 @@ def test_figures_of_a_case_made_by_hand(by_hand):
     assert by_hand.loss == pytest.approx(2 * 20 / 5, abs=1e-3)  # a wrong image costs the 20 between its two logits
 
 
+def test_the_most_confident_mistakes_come_first():
+    logits = torch.zeros(3, 10)
+    logits[0, 1], logits[1, 2], logits[2, 2] = 1.0, 5.0, 9.0
+    found = evaluate.Evaluation(logits, torch.tensor([0, 1, 2]))
+    assert found.misclassified == [1, 0]
+    assert [mistake["predicted"] for mistake in found.summary()["misclassified"]] == [2, 1]
+    assert found.summary()["misclassified"][0]["confidence"] == pytest.approx(logits[1].softmax(0)[2].item())
+
+
+def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy():
+    confidence = torch.tensor(
+        [0.95, 0.95, 0.95, 0.95, 0.55, 0.55]
+    )  # two bins: all of the first right, none of the other
+    logits = torch.zeros(6, 10)
+    logits[:, 3] = (9 * confidence / (1 - confidence)).log()
+    labels = torch.tensor([3, 3, 3, 3, 4, 4])
+    error = evaluate.Evaluation(logits, labels).calibration_error
+    assert error == pytest.approx(100 * (4 * 0.05 + 2 * 0.55) / 6, abs=1e-3)
+
+
 def test_confusion_has_true_digits_in_rows(by_hand):
     expected = torch.zeros(10, 10, dtype=torch.long)
     for true, predicted in ((0, 0), (0, 9), (1, 1), (2, 1), (9, 9)):
@@ -37,6 +59,12 @@ def test_a_run_is_evaluated_from_its_newest_checkpoint(train_small, tmp_path, ca
     assert f"accuracy {accuracy:.2f} %" in output
     assert "epoch 2" in output
     assert "misclassified" in output
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_bytes())
+    assert found["accuracy"] == accuracy
+    assert (found["epoch"], found["images"], sum(map(sum, found["confusion"]))) == (2, 500, 500)
+    assert len(found["misclassified"]) == round(500 * (1 - accuracy / 100))
+    for name in ("per_class.png", "confusion.png", "misclassified.png"):
+        assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_without_a_checkpoint_the_remedy_is_named(tmp_path):

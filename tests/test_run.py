@@ -4,8 +4,10 @@ import pytest
 import torch
 
 import data
+import evaluate
 import recipes
 import run as runs
+import train
 
 FIRST = torch.tensor([0])
 
@@ -45,6 +47,29 @@ def test_step_drops_the_rate_after_its_epochs(small_mnist):
     assert [entry["lr"] for entry in run.history] == pytest.approx([0.05, 0.05, 0.005, 0.005])
 
 
+def test_a_plateau_of_the_validation_loss_drops_the_rate(small_mnist, monkeypatch):
+    losses = iter([0.5, 0.4, 0.41, 0.399, 0.4, 0.3, 0.2])  # .399 is not lower by the threshold
+
+    def loss(found):  # of the test images it grows, which is to change nothing
+        return next(losses) if len(found.labels) == data.VALIDATION_IMAGES else 9.0
+
+    monkeypatch.setattr(evaluate.Evaluation, "loss", property(loss))
+    changes = {"schedule": "plateau", "learning_rate": 0.1, "plateau_patience": 1, "plateau_minimum": 0.005}
+    run = start(recipes.recipe("mnist-7824", epochs=7, batch_size=500, **changes), small_mnist)
+    for _ in range(7):
+        run.advance()
+    assert [entry["lr"] for entry in run.history] == pytest.approx([0.1] * 4 + [0.01] * 3)
+
+
+def test_the_rate_on_a_plateau_does_not_fall_below_its_minimum(small_mnist, monkeypatch):
+    monkeypatch.setattr(evaluate.Evaluation, "loss", property(lambda _: 1.0))
+    changes = {"schedule": "plateau", "learning_rate": 0.1, "plateau_patience": 0, "plateau_minimum": 0.005}
+    run = start(recipes.recipe("mnist-7824", epochs=5, batch_size=500, **changes), small_mnist)
+    for _ in range(5):
+        run.advance()
+    assert [entry["lr"] for entry in run.history] == pytest.approx([0.1, 0.1, 0.01, 0.005, 0.005])
+
+
 def test_an_update_of_the_optimizer_is_torchs_own(small_mnist):
     run = start(recipes.recipe("default"), small_mnist)
     assert isinstance(run.optimizer, torch.optim.SGD)
@@ -81,6 +106,27 @@ def test_the_best_is_by_validation_then_loss_then_the_later(small_mnist):
         for epoch, (accuracy, loss) in enumerate(figures, 1)
     ]
     assert run.best["epoch"] == 4
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "losses", "threshold", "phrase"),
+    [
+        ([98], [0.1], 0, "new best, kept"),
+        ([98, 98], [0.1, 0.05], 0, "new best, kept"),
+        ([100, 98], [0.1, 0.05], 0, "not best: 98 < 100 %"),
+        ([98, 98], [0.1, 0.2], 0, "not best: loss 0.2000 > 0.1000"),
+        ([96], [0.1], 98, "not kept: validation below 98 %"),
+        ([98], [0.1], 98, "new best, kept"),
+    ],
+)
+def test_a_phrase_tells_why_a_network_is_kept_as_the_best_or_not(small_mnist, accuracies, losses, threshold, phrase):
+    run = start(recipes.recipe("default", best_threshold=threshold), small_mnist)
+    run.history = [
+        {"epoch": epoch, "val_accuracy": accuracy, "val_loss": loss}
+        for epoch, (accuracy, loss) in enumerate(zip(accuracies, losses, strict=True), 1)
+    ]
+    assert train.best_phrase(run) == phrase
+    assert run.is_best == (phrase == "new best, kept")
 
 
 def test_a_poisoned_image_stops_before_the_update(small_mnist, monkeypatch, inject):

@@ -11,20 +11,26 @@ import pytest
 from hypothesis import strategies
 from made_up import put, run
 
+import augmentation
 import benchmark
 import checkpoint
 import cli
 import data
 import environment
 import evaluate
+import lr_finder
 import model
 import parallel
 import recipes
 import records
+import report
 import results
 import train
 
-SCRIPTS = (benchmark, data, environment, evaluate, model, parallel, records, results, train)
+SCRIPTS = (
+    *(augmentation, benchmark, data, environment, evaluate, lr_finder),
+    *(model, parallel, records, report, results, train),
+)
 
 
 @pytest.fixture
@@ -67,6 +73,12 @@ USAGE = [
     (train, ["--seed", str(2**63)], "seed"),
     (train, ["--seed", "one"], "seed"),
     (train, ["extra"], "extra"),
+    (train, ["--config", "none.toml"], "none.toml"),
+    (train, ["--config", "none.yaml"], "must end in .json or .toml"),
+    (lr_finder, ["--finder-steps", "1"], "finder_steps must be between 10"),
+    (lr_finder, ["--finder-start", "20"], "finder_end must be above finder_start"),
+    (augmentation, ["--rotation", "999"], "rotation must be between 0 and 180"),
+    (report, [], "run"),
     (evaluate, [], "run"),
     (model, ["resnet"], "'resnet'"),
     (model, ["default", "--check", "speed"], "speed"),
