@@ -63,12 +63,15 @@ def cpuinfo(key):
 
 
 def commit():
-    """The git commit of the code, with -dirty when it was changed since; unknown outside a checkout."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """The git commit of the code, with -dirty when it was changed since; unknown outside a checkout. Results are not
+    code: a record that was written does not make the next one dirty."""
+    git = ["git", "-C", str(ROOT)]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", ":!results"]).returncode
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return f"{head}-dirty" if changed else head
 
 
 def describe(device, precision):
