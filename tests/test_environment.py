@@ -1,4 +1,5 @@
 import json
+import subprocess
 
 import pytest
 
@@ -33,3 +34,22 @@ def test_a_result_names_the_machine_it_was_made_on():
     assert found["cpu"]
     assert found["threads"] >= 1
     assert found["commit"]
+
+
+def test_changed_code_makes_a_commit_dirty_and_a_written_record_does_not(tmp_path, monkeypatch):
+    def git(*words):
+        place = ["-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run(["git", *place, *words], check=True, capture_output=True, text=True).stdout.strip()
+
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    assert environment.commit() == "unknown"
+    (tmp_path / "results").mkdir()
+    for name in ("code.py", "results/record.json"):
+        (tmp_path / name).write_text("before")
+    git("init")
+    git("add", "-A")
+    git("commit", "-m", "first")
+    (tmp_path / "results" / "record.json").write_text("after")
+    assert environment.commit() == git("rev-parse", "HEAD")
+    (tmp_path / "code.py").write_text("after")
+    assert environment.commit() == git("rev-parse", "HEAD") + "-dirty"
