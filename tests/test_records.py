@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from made_up import put, run
 
+import cli
 import lock
 import recipes
 import records
@@ -92,7 +93,7 @@ def test_a_signal_ends_all_trainings_with_one_line(mnist_folder, tmp_path, injec
         os.killpg(process.pid, number)  # as a terminal does
     else:
         process.send_signal(number)
-    assert process.communicate()[1] == f"records.py: stopped by {cause}; the same command goes on where it stopped\n"
+    assert process.communicate()[1] == f"records.py: stopped by {cause}; {cli.GO_ON}\n"
     assert process.returncode == 128 + number
     for seed in (0, 1):
         with lock.held(tmp_path / "results" / f"fast-seed{seed}"):  # no process is left

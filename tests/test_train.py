@@ -108,7 +108,7 @@ OTHERS = ("erav3", "mnist-ops", "mnist-experiment-aug")  # momentum with the rat
     + [pytest.param(name, (1, 2, 3), marks=pytest.mark.slow) for name in OTHERS],
 )
 def test_a_resumed_run_equals_the_uninterrupted_one(train_small, tmp_path, monkeypatch, inject, name, stops):
-    settings = ("--recipe", name, "--epochs", 4)
+    settings = ("--recipe", name, "--epochs", 4, "--finder-steps", 20)
     train_small(*settings, out="whole")
     save = checkpoint.save
 
