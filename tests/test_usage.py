@@ -215,7 +215,14 @@ def test_random_flags_never_end_in_a_traceback_or_a_damaged_file(mnist, tmp_path
     def drive(flags, overwrite):
         inject("random command line")
         recipe, changes = flags
-        arguments = [recipe, "--batch-size=50", f"--out={tmp_path / 'run'}", "--device=cpu", *changes]
+        arguments = [
+            recipe,
+            "--batch-size=50",
+            "--finder-steps=10",
+            f"--out={tmp_path / 'run'}",
+            "--device=cpu",
+            *changes,
+        ]
         arguments += ["--overwrite"] * overwrite
         try:
             status = cli.run(lambda: train.main(arguments))
