@@ -2,6 +2,7 @@
 
 import collections
 import os
+import signal
 import textwrap
 from pathlib import Path
 
@@ -17,6 +18,7 @@ FAULTS = pytest.StashKey[collections.Counter]()
 
 
 def pytest_configure(config):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and what they start
     config.stash[FAULTS] = collections.Counter()
 
 
