@@ -32,6 +32,19 @@ def stop(number, _):
     raise Stopped(number)
 
 
+@contextlib.contextmanager
+def stoppable():
+    """Within this context the first signal raises Stopped; after it each ends the process at once, as all is done."""
+    caught = [number for number in CAUSES if signal.getsignal(number) != signal.SIG_IGN]  # ignored as under nohup
+    for number in caught:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def warn(message):
     """Tell of something on stderr, if anybody listens."""
     with contextlib.suppress(OSError):
@@ -43,9 +56,6 @@ def run(main, remedy=""):
     line on stderr, with the remedy where it was stopped; anything else is a fault of the program and keeps its
     traceback."""
     prepare_output()
-    for number in CAUSES:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, stop)
 
     def tell(message):
         new_line = "\n" if sys.stderr.isatty() else ""  # after the ^C, or a progress bar
@@ -56,8 +66,9 @@ def run(main, remedy=""):
         tell(f"stopped{cause}" + (f"; {remedy}" if remedy else ""))
 
     try:
-        status = main()
-        sys.stdout.flush()
+        with stoppable():
+            status = main()
+            sys.stdout.flush()
         return status
     except KeyboardInterrupt as error:
         number = error.args[0] if isinstance(error, Stopped) else signal.SIGINT
