@@ -86,9 +86,18 @@ def range_test(found):
     return figure
 
 
+def epoch_canvas():
+    """(figure, axes) of a small picture whose x-axis counts epochs."""
+    figure, axes = canvas(5, 3.4)
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    axes.grid(axis="y", color=GREY, alpha=0.3)
+    axes.set_xlabel("epoch")
+    return figure, axes
+
+
 def accuracy(history):
     """Training and test accuracy over the epochs; the axis is that of the errors, logarithmic."""
-    figure, axes = canvas(5, 3.4)
+    figure, axes = epoch_canvas()
     epochs = [entry["epoch"] for entry in history]
     for part, colour in (("train", GREY), ("test", BLUE)):
         errors = [max(100 - entry[f"{part}_accuracy"], 0.01) for entry in history]
@@ -101,9 +110,6 @@ def accuracy(history):
     ticks = [error for error in (50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02) if best <= error <= worst]
     axes.set_yticks(ticks, [f"{100 - error:g}" for error in ticks])
     axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-    axes.grid(axis="y", color=GREY, alpha=0.3)
-    axes.set_xlabel("epoch")
     axes.set_ylabel("accuracy %")
     axes.legend(loc="lower right")
     return figure
@@ -111,16 +117,13 @@ def accuracy(history):
 
 def loss(history):
     """Training, validation and test loss over the epochs."""
-    figure, axes = canvas(5, 3.4)
+    figure, axes = epoch_canvas()
     epochs = [entry["epoch"] for entry in history]
     for part, colour in (("train", GREY), ("val", GREEN), ("test", BLUE)):
         values = [entry[f"{part}_loss"] for entry in history]
         label = {"val": "validation"}.get(part, part)
         axes.plot(epochs, values, "o-", color=colour, markersize=3.5, label=f"{label}: {values[-1]:.4f} at the end")
     axes.set_yscale("log")
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-    axes.grid(axis="y", color=GREY, alpha=0.3)
-    axes.set_xlabel("epoch")
     axes.set_ylabel("loss")
     plain = matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))

@@ -52,8 +52,9 @@ def test_who_waits_is_told_and_gets_it_in_the_end(tmp_path, holder, capsys):
 
 def test_it_can_be_held_again(tmp_path):
     for _ in range(2):
-        with lock.held(tmp_path / "new"):
-            pass
+        with lock.held(tmp_path / "new") as check:
+            check()
+            assert (tmp_path / "new" / ".lock").read_text() == f"{os.getpid()}\n"
 
 
 def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, capsys, inject):

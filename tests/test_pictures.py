@@ -45,3 +45,4 @@ def test_digits_are_shown_as_they_are(tmp_path):
 def test_no_picture_of_nothing_fails(tmp_path):
     pictures.save(tmp_path / "none.png", pictures.digits, numpy.zeros((0, 28, 28)), [], 6)
     pictures.save(tmp_path / "perfect.png", pictures.confusion, numpy.diag([5] * 10))
+    assert all(image.imread(path).size for path in tmp_path.iterdir())

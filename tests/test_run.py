@@ -36,8 +36,10 @@ def test_one_cycle_over_too_few_steps_is_refused_with_the_remedy(small_mnist, ep
 
 
 def test_one_cycle_without_a_rise_or_of_one_step_is_no_fault(small_mnist):
-    start(recipes.recipe("default", warmup=0, epochs=1, batch_size=500), small_mnist).advance()
-    start(recipes.recipe("default", epochs=1, batch_size=1000), small_mnist).advance()
+    for changes in ({"warmup": 0, "batch_size": 500}, {"batch_size": 1000}):
+        run = start(recipes.recipe("default", epochs=1, **changes), small_mnist)
+        run.advance()
+        assert run.finished
 
 
 def test_step_drops_the_rate_after_its_epochs(small_mnist):
