@@ -36,7 +36,7 @@ LAUNCH = $(PYTHON) $(if $(filter-out 1,$(NPROC)),parallel.py "$(NPROC)")
 export MNIST_DATA := $(DATA)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup env-update data train find-lr show-augmentation evaluate report records bench readme view-results check-results check-params check-model check-all \
+.PHONY: help setup env-update data train find-lr show-model show-augmentation evaluate report records bench readme view-results check-results check-params check-model check-all \
 	test test-faults test-model test-training lint clean clean-checkpoints
 
 help: ## this list
@@ -60,6 +60,9 @@ train: $(ENVIRONMENT) ## train RECIPE with SEED; goes on where it was stopped
 find-lr: $(ENVIRONMENT) ## a range test of the learning rate for RECIPE, with a plot; make train LR=auto trains at what it suggests
 	@$(PYTHON) lr_finder.py $(SETTINGS) --device "$(DEVICE)"
 
+show-model: $(ENVIRONMENT) ## RECIPE's layers: kernel, shapes, parameters, receptive field, multiply-adds
+	@$(PYTHON) model.py "$(RECIPE)"
+
 show-augmentation: $(ENVIRONMENT) ## a picture of training images as RECIPE shows them to the network
 	@$(PYTHON) augmentation.py $(SETTINGS)
 
@@ -75,7 +78,7 @@ view-results: $(ENVIRONMENT) ## all runs in one table, best first
 check-results: $(ENVIRONMENT) ## fail unless RUN reached MINIMUM percent, MINIMUM_CLASS for each digit, and MAXIMUM_LOSS
 	@$(PYTHON) results.py check "$(RUN)" --minimum "$(MINIMUM)" --minimum-class "$(MINIMUM_CLASS)" --maximum-loss "$(MAXIMUM_LOSS)"
 
-records: $(ENVIRONMENT) data ## train RECIPE with seeds 0 to SEEDS-1, JOBS at a time, and sum them up in results/records
+records: $(ENVIRONMENT) data ## train RECIPE (or all: published) with seeds 0 to SEEDS-1, JOBS at a time, into results/records
 	@$(PYTHON) records.py "$(RECIPE)" --seeds "$(SEEDS)" $(if $(JOBS),--jobs "$(JOBS)") --processes "$(NPROC)" \
 		--device "$(DEVICE)" --data "$(DATA)" $(if $(EPOCHS),--epochs "$(EPOCHS)") $(OVERWRITING)
 

@@ -12,7 +12,6 @@ for a whole batch.
 import argparse
 import math
 import sys
-from pathlib import Path
 
 import torch
 import torch.nn.functional as functional
@@ -126,8 +125,7 @@ def samples(images, recipe, seed):
 
 def main(argv=None):
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="where to write (default: results/<recipe>-seed<seed>)")
-    parser.add_argument("--data", default="data", help="the folder of MNIST (default: data)")
+    parser.add_data()
     recipes.add_flags(parser)
     arguments = parser.parse_args(argv)
     try:
@@ -137,7 +135,7 @@ def main(argv=None):
     images, _ = data.load(arguments.data)
     import pictures  # matplotlib takes a second to import
 
-    path = (arguments.out or results.RUNS / f"{recipe.name}-seed{seed}") / "augmentation.png"
+    path = (arguments.out or results.run_folder(recipe.name, seed)) / "augmentation.png"
     pictures.save(path, pictures.digits, *samples(images, recipe, seed), 1 + DRAWS)
     print(path)
     return 0

@@ -34,7 +34,6 @@ from layers import parameter_count
 
 RECORD = records.RECORDS / "bench.json"
 PICTURE = records.RECORDS / "bench.png"
-OWN = ("default", "fast")
 ENDLESS = 1000  # epochs, of which a slice is looked at
 OUTSIDE = ("evaluation", "checkpoint")  # of an epoch's seconds
 WARM_UP_BATCHES = 3
@@ -77,7 +76,7 @@ class Bench:
         import published  # with torchvision and PIL, seconds that making a README need not wait for
 
         found = {name: {"published": [], "here": []} for name in published.TRANSFORMS}
-        found |= {name: {"here": []} for name in OWN}
+        found |= {name: {"here": []} for name in recipes.OWN}
         for turn in range(self.rounds):
             for name, ways in found.items():
                 say(f"round {turn + 1} of {self.rounds}: {name}")
@@ -164,7 +163,7 @@ class Bench:
             found["whole"].append(
                 {"training_time": run["training_time"], "command": wall, "accuracy": run["final_test_accuracy"]}
             )
-        for name in OWN:
+        for name in recipes.OWN:
             say(f"where the time of {name} goes")
             found.setdefault("parts", {})[name] = self.parts(name)
             found.setdefault("operations", {})[name] = self.operations(name)
@@ -294,7 +293,7 @@ def say(text):
 
 def main(argv=None):
     parser = cli.Parser(description="Measure this project beside the published systems.")
-    parser.add_argument("--data", default="data", help="the folder of MNIST (default: data)")
+    parser.add_data()
     parser.add_argument("--quick", action="store_true", help="one short round, under a minute; writes no record")
     arguments = parser.parse_args(argv)
     torch.set_flush_denormal(True)  # as train.py does

@@ -20,6 +20,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
+    def add_data(self):
+        self.add_argument("--data", default="data", help="the folder of MNIST (default: data)")
+
+    def add_device(self):
+        self.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
 
 class Stopped(KeyboardInterrupt):
     """The process was asked to stop, by the signal `args[0]`."""

@@ -259,7 +259,7 @@ def batches(images, batch_size, prepare, generator, rank=0, ranks=1):
 
 def main(argv=None):
     parser = cli.Parser(description="Fetch and verify MNIST.")
-    parser.add_argument("--data", default="data", help="its folder (default: data)")
+    parser.add_data()
     folder = parser.parse_args(argv).data
     fetch(folder)
     for name, found in state(folder).items():

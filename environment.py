@@ -145,7 +145,7 @@ def checks(folder):
 
 def main(argv=None):
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="data", help="the folder of the data (default: data)")
+    parser.add_data()
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)
     found = checks(arguments.data)

@@ -181,8 +181,8 @@ def draw(evaluation, images, folder):
 def main(argv=None):
     parser = cli.Parser(description="Evaluate the newest checkpoint of a run on the test images.")
     parser.add_argument("run", type=Path, help="the run's folder, such as results/default-seed0")
-    parser.add_argument("--data", default="data", help="the folder of MNIST (default: data)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_data()
+    parser.add_device()
     arguments = parser.parse_args(argv)
     device = environment.pick_device(arguments.device)
     model, normalisation, state = load_model(arguments.run, device)

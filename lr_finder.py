@@ -13,7 +13,6 @@ import itertools
 import math
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -116,9 +115,8 @@ def trial_loss(run, images, labels, count):
 
 def main(argv=None):
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--out", type=Path, help="where to write (default: results/<recipe>-seed<seed>)")
-    parser.add_argument("--data", default="data", help="the folder of MNIST (default: data)")
+    parser.add_device()
+    parser.add_data()
     recipes.add_flags(parser)
     arguments = parser.parse_args(argv)
     try:
@@ -129,7 +127,7 @@ def main(argv=None):
     torch.set_flush_denormal(True)  # as train.py does
     run = runs.Run(recipe, seed, device, *data.load(arguments.data, device))
     found = range_test(run)
-    folder = arguments.out or results.RUNS / f"{recipe.name}-seed{seed}"
+    folder = arguments.out or results.run_folder(recipe.name, seed)
     content = dataclasses.asdict(recipe), dataclasses.asdict(found), found.summary(), run.environment
     record = dict(zip(("recipe", "curve", "found", "environment"), content, strict=True)) | {"seed": seed}
     results.write(folder / "lr_finder.json", record)

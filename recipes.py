@@ -205,6 +205,8 @@ RECIPES = {
         ),
     )
 }
+OWN = ("default", "fast")
+PUBLISHED = [name for name in RECIPES if name not in OWN]
 
 
 def recipe(base, **changes):
@@ -240,12 +242,13 @@ def read_config(path):
 
 
 def add_flags(parser):
-    """Give a parser --recipe, --config, --seed and a flag for every field of Recipe."""
+    """Give a parser --recipe, --config, --seed, --out and a flag for every field of Recipe."""
     parser.add_argument("--recipe", help=f"one of {', '.join(RECIPES)} (default: default)")
     parser.add_argument("--config", type=Path, help="a JSON or TOML file of fields; flags come before it")
     parser.add_argument(
         "--seed", type=int, help="seed of split, initial weights, order, augmentation, dropout (default: 0)"
     )
+    parser.add_argument("--out", type=Path, help="the run's folder (default: results/<recipe>-seed<seed>)")
     group = parser.add_argument_group("the recipe's fields, each in place of the recipe's own value")
     for field in dataclasses.fields(Recipe):
         if field.name != "name":

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file with its result, pictures, settings and machine; it needs no network.
+"""The report of a run: one HTML file with its result, pictures, network, settings and machine; it opens offline.
 
     python report.py results/default-seed0 [--data data] [--device auto]     writes report.html into the run's folder
 
@@ -20,6 +20,7 @@ import cli
 import data
 import environment
 import evaluate
+import layers
 import pictures
 import recipes
 import results
@@ -43,6 +44,7 @@ figure { margin: 0 } img { max-width: 100%; height: auto; display: block }
 .tables { display: grid; gap: 0 2rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)) }
 table { border-collapse: collapse; width: 100%; font-size: 0.875rem }
 td { border-bottom: 1px solid var(--line); padding: 0.2rem 0.5rem 0.2rem 0; vertical-align: top }
+pre { overflow-x: auto; font-size: 0.8rem; line-height: 1.35 }
 td + td { text-align: right; overflow-wrap: anywhere }
 """
 
@@ -105,8 +107,9 @@ def random_predictions(evaluation, images):
     return images.levels[drawn, 0].cpu() / 255, captions
 
 
-def page(run, evaluation, training, test):
-    """The report as HTML, of a run's results, the Evaluation of its newest checkpoint and the Images of both sets."""
+def page(run, model, evaluation, training, test):
+    """The report as HTML, of a run's results, its network, the Evaluation of its newest checkpoint and the Images of
+    both sets."""
     recipe, history = recipes.Recipe(**run["recipe"]), run["history"]
     shown = evaluation.misclassified[: evaluate.SHOWN]
     wrong = test.levels[shown, 0].cpu() / 255, [evaluate.mistake(evaluation, index) for index in shown]
@@ -157,6 +160,8 @@ def page(run, evaluation, training, test):
 <div class="pictures">{"".join(curves)}</div>
 <h2>Images</h2>
 <div class="pictures">{"".join(grids)}</div>
+<h2>Network</h2>
+<pre>{html.escape(layers.table(model))}</pre>
 <div class="tables">{table("Settings", settings)}{table("Machine", [*run["environment"].items(), *found])}</div>
 </body>
 </html>
@@ -166,8 +171,8 @@ def page(run, evaluation, training, test):
 def main(argv=None):
     parser = cli.Parser(description="Write the report of a run.")
     parser.add_argument("run", type=Path, help="the run's folder, such as results/default-seed0")
-    parser.add_argument("--data", default="data", help="the folder of MNIST (default: data)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_data()
+    parser.add_device()
     arguments = parser.parse_args(argv)
     device = environment.pick_device(arguments.device)
     model, normalisation, _ = evaluate.load_model(arguments.run, device)
@@ -176,7 +181,7 @@ def main(argv=None):
         raise FileNotFoundError(f"no results.json in {arguments.run}: make train")
     training, test = data.load(arguments.data, device)
     path = arguments.run / "report.html"
-    content = page(found, evaluate.evaluate(model, test, normalisation), training, test)
+    content = page(found, model, evaluate.evaluate(model, test, normalisation), training, test)
     atomic.replace_file(path, content.encode())
     print(path)
     return 0

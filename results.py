@@ -31,6 +31,11 @@ def wilson_interval(accuracy, count):
     return [100 * (centre - half), 100 * (centre + half)]
 
 
+def run_folder(recipe, seed):
+    """Where a run is, unless another folder was asked for."""
+    return RUNS / f"{recipe}-seed{seed}"
+
+
 def write(path, content):
     """Replace a strict JSON file whole. Raises ValueError for NaN or infinity."""
     atomic.replace_file(path, (json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())

@@ -149,9 +149,8 @@ def read_results(folder):
 
 def main(argv=None):
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--out", type=Path, help="the run's folder (default: results/<recipe>-seed<seed>)")
-    parser.add_argument("--data", default="data", help="the folder of MNIST (default: data)")
+    parser.add_device()
+    parser.add_data()
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
     recipes.add_flags(parser)
     arguments = parser.parse_args(argv)
@@ -161,7 +160,7 @@ def main(argv=None):
         kind = environment.pick_device(arguments.device).type
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    folder = arguments.out or results.RUNS / f"{recipe.name}-seed{seed}"
+    folder = arguments.out or results.run_folder(recipe.name, seed)
     with parallel.together(kind) as device:
         first = parallel.rank() == 0
         found = parallel.share(read_results(folder) if first and not arguments.overwrite else None)

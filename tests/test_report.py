@@ -25,6 +25,7 @@ def test_a_report_holds_the_result_the_settings_the_machine_and_every_picture_fo
     assert f"{low:.2f} to {high:.2f}" in written
     assert all(f"<td>{field}</td><td>{value}</td>" in written for field, value in found["recipe"].items())
     assert f"<td>commit</td><td>{found['environment']['commit']}</td>" in written
+    assert "Conv2d 1→10" in written
     assert f"<td>rate</td><td>{found['lr_finder']['rate']}</td>" in written
     assert written.count("<img ") == written.count('media="(prefers-color-scheme: dark)"') == 8
     captions = re.findall("<figcaption>(.*?)</figcaption>", written)
