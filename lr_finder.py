@@ -25,24 +25,27 @@ import results
 import run as runs
 import step
 
-SMOOTHING = 0.9  # decay of the moving average of the loss, a step
+MEMORY = 10  # steps that the moving average of the loss looks back, at least,
+MEMORY_SHARE = 0.05  # and as a share of the test: the finer its steps, the less one of them says
 DIVERGED = 3.0  # times the lowest smoothed loss, where the test stops
 
 
 @dataclasses.dataclass(frozen=True)
 class RangeTest:
-    """What a range test saw: the rates in their order, the smoothed loss at each, and the seconds it took."""
+    """What a range test saw: the rates in their order, the loss at each, the same smoothed over `memory` steps, and the
+    seconds it took."""
 
     rates: list
     losses: list
     smoothed: list
+    memory: float
     seconds: float
 
     @property
     def suggestions(self):
-        """{rule: rate}. steepest: where the smoothed loss falls fastest, over the logarithm of the rate; valley: the
-        middle of the longest fall, much as in fastai; minimum_over_10: a tenth of the rate of the lowest loss.
-        Raises ValueError when the loss never fell."""
+        """{rule: rate}. steepest: where the smoothed loss falls fastest, over the logarithm of the rate, once it is
+        smoothed at all; valley: the middle of the longest fall, much as in fastai; minimum_over_10: a tenth of the rate
+        of the lowest loss. Raises ValueError when the loss never fell."""
         lowest = int(np.argmin(self.smoothed))
         if lowest < 2:
             raise ValueError(
@@ -50,8 +53,9 @@ class RangeTest:
                 "the range test needs a lower finder_start"
             )
         slopes = np.gradient(self.smoothed[: lowest + 1], np.log(self.rates[: lowest + 1]))
+        first = min(round(self.memory), lowest // 2)
         return {
-            "steepest": self.rates[int(np.argmin(slopes))],
+            "steepest": self.rates[first + int(np.argmin(slopes[first:]))],
             "valley": self.rates[valley(self.smoothed)],
             "minimum_over_10": self.rates[lowest] / 10,
         }
@@ -79,10 +83,16 @@ def valley(losses):
 def range_test(run):
     """A RangeTest of a Run, from its recipe's finder_start to finder_end, or to where the loss diverges."""
     start, recipe, rate = time.perf_counter(), run.recipe, run.rate
+    memory = max(MEMORY, MEMORY_SHARE * recipe.finder_steps)
+    decay = 1 - 1 / memory
     states = run.optimizer.state.values()
     values = [*run.model.state_dict().values(), *(value for state in states for value in state.values())]
     values = [value for value in values if torch.is_tensor(value)]
     before = [value.clone() for value in values]
+    cycled = [group for group in run.optimizer.param_groups if "base_momentum" in group]
+    momenta = [group["momentum"] for group in cycled]
+    for group in cycled:
+        group["momentum"] = group["base_momentum"]  # what it is at the peak, the rate that is looked for
     torch.manual_seed(runs.epoch_seed(run.seed, 0))
     run.model.train()
     batches = itertools.chain.from_iterable(run.batches(epoch) for epoch in itertools.count(1))
@@ -93,17 +103,19 @@ def range_test(run):
             loss = trial_loss(run, *next(batches))
             if not math.isfinite(loss):
                 break
-            average = SMOOTHING * average + (1 - SMOOTHING) * loss
+            average = decay * average + (1 - decay) * loss
             rates.append(trial)
             losses.append(loss)
-            smoothed.append(average / (1 - SMOOTHING ** len(rates)))  # without the bias of its start
+            smoothed.append(average / (1 - decay ** len(rates)))  # without the bias of its start
             if smoothed[-1] > DIVERGED * min(smoothed):
                 break
     finally:
         for value, kept in zip(values, before, strict=True):
             value.copy_(kept)
         step.set_rate(run.optimizer, rate)
-    return RangeTest(rates, losses, smoothed, time.perf_counter() - start)
+        for group, momentum in zip(cycled, momenta, strict=True):
+            group["momentum"] = momentum
+    return RangeTest(rates, losses, smoothed, memory, time.perf_counter() - start)
 
 
 def trial_loss(run, images, labels, count):

@@ -16,12 +16,12 @@ CURVATURE = 4.0
 class Quadratic:
     """Gradient descent on CURVATURE / 2 * weight**2, which diverges from the rate 2 / CURVATURE on, as a run."""
 
-    def __init__(self, start=1e-4, steps=200):
+    def __init__(self, start=1e-4, steps=200, noise=None):
         self.recipe = recipes.Recipe(finder_start=start, finder_end=10.0, finder_steps=steps)
         self.model = torch.nn.Linear(1, 1, bias=False)
         self.model.weight.data.fill_(1.0)
         self.optimizer = torch.optim.SGD(self.model.parameters(), 0.123, momentum=0.0)
-        self.seed, self.rate, self.seen = 0, 0.123, []
+        self.seed, self.rate, self.seen, self.noise = 0, 0.123, [], noise
         Step = type("Step", (), {"start_epoch": lambda _: None, "__call__": self.update})
         self.step = Step()
 
@@ -32,6 +32,8 @@ class Quadratic:
         self.seen.append(self.optimizer.param_groups[0]["lr"])
         self.optimizer.step()
         self.step.total_loss = loss.detach() * count
+        if self.noise:  # and a loss that does not fall to 0
+            self.step.total_loss += 1 + torch.randn((), generator=self.noise) * 0.1
 
     def batches(self, _):
         yield None, None, 1
@@ -50,6 +52,30 @@ def test_on_a_quadratic_the_suggestions_lie_below_the_rate_of_divergence_and_the
     growth = math.log(10 / 1e-4) / 199
     assert found.rate / (growth / 2 / CURVATURE) == pytest.approx(1.5, rel=0.33)  # smoothing comes a little late
     assert found.rate == found.suggestions["steepest"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("steps", [100, 1000])
+def test_noise_of_the_batches_does_not_hide_the_steepest_fall(steps, seed):
+    found = lr_finder.range_test(Quadratic(1e-7, steps, torch.Generator().manual_seed(seed)))
+    fastest = math.log(10 / 1e-7) / (steps - 1) / 2 / CURVATURE
+    assert fastest / 2 < found.rate < 10 * fastest  # of eight decades; smoothing over a twentieth comes late by .4
+    assert found.rate < 2 / CURVATURE
+
+
+def test_the_momentum_is_that_of_the_peak_where_it_cycles(small_mnist):
+    run = runs.Run(recipes.recipe("erav3", finder_steps=10), 0, torch.device("cpu"), *small_mnist)
+    (group,), seen = run.optimizer.param_groups, []
+    run.optimizer.register_step_post_hook(lambda *_: seen.append(group["momentum"]))
+    before = group["momentum"]
+    lr_finder.range_test(run)
+    peak = runs.Run(recipes.recipe("erav3", epochs=1), 0, torch.device("cpu"), *small_mnist)
+    cycle = []
+    peak.optimizer.register_step_post_hook(lambda *_: cycle.append(peak.optimizer.param_groups[0]["momentum"]))
+    peak.advance()
+    assert set(seen) == {0.85}
+    assert min(cycle) == pytest.approx(0.85, abs=0.02)  # at its peak
+    assert group["momentum"] == before == 0.95
 
 
 def test_the_rates_rise_exponentially_and_the_loss_is_the_one_before_each_update():
