@@ -50,13 +50,17 @@ def layers(model):
         for hook in hooks:
             hook.remove()
 
-    rows, field, jump = [], (1, 1), (1, 1)
+    rows, field, jump, places = [], (1, 1), (1, 1), (1, 1)
     for module, (before,), after in calls:
         kernel, stride, padding, dilation = window(module, before, after)
-        if kernel:
-            reach = [(size - 1) * gap for size, gap in zip(kernel, dilation, strict=True)]
-            field = tuple(old + far * pixels for old, far, pixels in zip(field, reach, jump, strict=True))
-            jump = tuple(pixels * step for pixels, step in zip(jump, stride, strict=True))
+        seen = kernel or (places if isinstance(module, nn.Linear) else (1, 1))
+        reach = [(size - 1) * gap for size, gap in zip(seen, dilation, strict=True)]
+        field = tuple(old + far * pixels for old, far, pixels in zip(field, reach, jump, strict=True))
+        jump = tuple(pixels * step for pixels, step in zip(jump, stride or (1, 1), strict=True))
+        if after.dim() == 4:
+            places = tuple(after.shape[2:])  # a linear layer sees all those of the last map
+        elif isinstance(module, nn.Linear):
+            places = (1, 1)
         shapes = tuple(before.shape[1:]), tuple(after.shape[1:])
         rows.append(
             Layer(
@@ -72,12 +76,14 @@ def pair(value):
 
 
 def window(module, before, after):
-    """(kernel, stride, padding, dilation), each a pair, of a layer that looks at a window, else four None."""
-    if isinstance(module, nn.AdaptiveAvgPool2d):
-        size = tuple(before.shape[axis] // after.shape[axis] for axis in (-2, -1))
-        return size, size, (0, 0), (1, 1)
+    """(kernel, stride, padding, dilation), each a pair, of a layer that looks at a window, else None but for the
+    dilation."""
+    if isinstance(module, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)):
+        sizes = [(before.shape[axis], after.shape[axis]) for axis in (-2, -1)]
+        widest = tuple(max(-(-(i + 1) * old // new) - i * old // new for i in range(new)) for old, new in sizes)
+        return widest, tuple(old // new for old, new in sizes), (0, 0), (1, 1)
     if not hasattr(module, "kernel_size"):
-        return None, None, None, None
+        return None, None, None, (1, 1)
     kernel, stride, dilation = (
         pair(value) for value in (module.kernel_size, module.stride, getattr(module, "dilation", 1))
     )

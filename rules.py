@@ -12,6 +12,7 @@ from layers import IMAGE, layers, parameter_count
 
 DIGITS = 10
 PARAMETER_LIMIT = 20_000
+FIT = "input 1×28×28 to output 10"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,21 +40,24 @@ def check(model):
     def at_least_one(name, found, remedy):
         return Rule(name, f"{found} in the network" if found else f"none; add {remedy}", found > 0)
 
+    counted = [
+        parameter_rule(model),
+        at_least_one("BatchNorm", count(nn.BatchNorm2d), "nn.BatchNorm2d"),
+        at_least_one("dropout", count(nn.Dropout, nn.Dropout2d), "nn.Dropout"),
+    ]
     try:
         table = layers(model)
         shape = tuple(model(torch.zeros(2, *IMAGE)).shape)
     except RuntimeError as error:
-        table, shape = [], f"refused: {str(error).splitlines()[0]}"
+        return [*counted, Rule(FIT, f"an image is refused: {str(error).splitlines()[0]}", False)]
     pools = sum(
         isinstance(row.module, (nn.AvgPool2d, nn.AdaptiveAvgPool2d)) and row.input[-1] > 1 and row.output[-2:] == (1, 1)
         for row in table
     )
     return [
-        parameter_rule(model),
-        at_least_one("BatchNorm", count(nn.BatchNorm2d), "nn.BatchNorm2d"),
-        at_least_one("dropout", count(nn.Dropout, nn.Dropout2d), "nn.Dropout"),
+        *counted,
         at_least_one("global average pooling", pools, "nn.AdaptiveAvgPool2d(1)"),
-        Rule("input 1×28×28 to output 10", f"2 images give {shape}", shape == (2, DIGITS)),
+        Rule(FIT, f"2 images give {shape}", shape == (2, DIGITS)),
     ]
 
 

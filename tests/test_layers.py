@@ -31,6 +31,29 @@ def test_the_receptive_field_is_what_the_gradient_reaches(kernel, dilation):
     assert layers.layers(network)[-1].receptive_field == tuple((reached.amax(0) - reached.amin(0) + 1).tolist())
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        [nn.Flatten(), nn.Linear(169, 1)],
+        [nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(1, 1)],
+        [nn.AdaptiveAvgPool2d(2), nn.ReLU(), nn.Flatten(), nn.Dropout(0.1), nn.Linear(4, 3), nn.Linear(3, 1)],
+        [nn.Conv2d(1, 1, 1, stride=2), nn.AdaptiveAvgPool2d((2, 3)), nn.Conv2d(1, 1, 1)],
+    ],
+)
+def test_the_receptive_field_of_the_last_layers_too(last):
+    network = nn.Sequential(nn.Conv2d(1, 1, 3), nn.AvgPool2d(2), nn.ReLU(), *last)
+    for weight in network.parameters():
+        nn.init.constant_(weight, 0.1)  # nothing is cut off
+    image = torch.rand(1, *layers.IMAGE, requires_grad=True)
+    network.eval()(image).flatten()[0].backward()
+    reached = image.grad[0, 0].nonzero()
+    field = layers.layers(network)[-1].receptive_field
+    if any(isinstance(layer, nn.AdaptiveMaxPool2d) for layer in last):
+        assert field == (28, 28)  # any place can be the maximum
+    else:
+        assert field == tuple((reached.amax(0) - reached.amin(0) + 1).tolist())
+
+
 def test_the_layer_table_names_shapes_and_adds_up():
     rows = layers.layers(model.build("erav3"))
     assert rows[0].input == (1, 28, 28)
