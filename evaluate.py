@@ -8,6 +8,7 @@ weights are those deployed (averaged, where the run averages), in float32, one v
 """
 
 import dataclasses
+import math
 import sys
 from pathlib import Path
 
@@ -137,17 +138,15 @@ def load_model(run, device):
 def report(evaluation):
     """The evaluation as text."""
     low, high = results.wilson_interval(evaluation.accuracy, len(evaluation.labels))
-    rows = [" ".join(f"{count or '·':>6}" for count in row) for row in evaluation.confusion.tolist()]
     lines = [
         f"accuracy {evaluation.accuracy:.2f} % (95 % interval {low:.2f} to {high:.2f}), loss {evaluation.loss:.4f}, "
         f"calibration error {evaluation.calibration_error:.2f} %",
         "",
     ]
-    lines += ["digit  correct  predicted as" + "".join(f"{digit:>{4 if digit == 0 else 7}}" for digit in range(10))]
-    accuracies = evaluation.per_class_accuracy
-    lines += [
-        f"{digit:>5}  {accuracies.get(str(digit), float('nan')):6.2f}%        {row}" for digit, row in enumerate(rows)
-    ]
+    lines += ["digit   correct   taken for" + "".join(f"{digit:>6}" for digit in range(10))]
+    for digit, counts in enumerate(evaluation.confusion.tolist()):
+        cells = "".join(f"{count or '·':>6}" for count in counts)
+        lines += [f"{digit:>5}  {evaluation.per_class_accuracy.get(str(digit), math.nan):6.2f} %            {cells}"]
     wrong = [f"{index} ({mistake(evaluation, index)})" for index in evaluation.misclassified]
     lines += ["", f"{len(wrong)} misclassified, the most confident first, as index (true→predicted, confidence):"]
     lines += [

@@ -20,6 +20,7 @@ LIGHT = {"image.cmap": "gray_r", "font.size": 9, "legend.frameon": False} | {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+ERRORS = (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.001)  # marked on an axis, in percent
 INK, PAPER = "#c9d1d9", "#0d1117"
 DARK = (
     LIGHT
@@ -100,14 +101,18 @@ def accuracy(history):
     figure, axes = epoch_canvas()
     epochs = [entry["epoch"] for entry in history]
     for part, colour in (("train", GREY), ("test", BLUE)):
-        errors = [max(100 - entry[f"{part}_accuracy"], 0.01) for entry in history]
-        axes.plot(
-            epochs, errors, "o-", color=colour, markersize=3.5, label=f"{part}: {100 - errors[-1]:.2f} % at the end"
-        )
+        accuracies = [entry[f"{part}_accuracy"] for entry in history]
+        errors = [max(100 - accuracy, 0.01) for accuracy in accuracies]  # the axis has no 0
+        label = f"{part}: {accuracies[-1]:.2f} % at the end"
+        axes.plot(epochs, errors, "o-", color=colour, markersize=3.5, label=label)
     axes.set_yscale("log")
     axes.invert_yaxis()
     worst, best = axes.get_ylim()
-    ticks = [error for error in (50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02) if best <= error <= worst]
+    ticks = [error for error in ERRORS if best <= error <= worst]
+    if len(ticks) < 2:  # the axis goes on to the next ones
+        drawn = [error for line in axes.lines for error in line.get_ydata()]
+        ticks = [min(e for e in ERRORS if e >= max(drawn)), max(e for e in ERRORS if e < min(drawn))]
+        axes.set_ylim(*ticks)
     axes.set_yticks(ticks, [f"{100 - error:g}" for error in ticks])
     axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     axes.set_ylabel("accuracy %")
@@ -136,8 +141,9 @@ def loss(history):
 def rate(rates, steps):
     """The learning rate at each step, of which an epoch has so many."""
     figure, axes = canvas(5, 3.4)
-    axes.plot([index / steps for index in range(len(rates))], rates, color=BLUE)
-    axes.set_ylim(0, 1.08 * max(rates))
+    bounds = [index / steps for index in range(len(rates) + 1)]
+    axes.plot(bounds, [*rates, rates[-1]], color=BLUE, drawstyle="steps-post")
+    axes.set_ylim(0, 1.08 * max(rates) or 1)
     axes.grid(axis="y", color=GREY, alpha=0.3)
     axes.set_xlabel("epoch")
     axes.set_ylabel("learning rate")

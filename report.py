@@ -85,14 +85,13 @@ def figures(run, evaluation):
     ]
 
 
-def rate_curve(run, images):
-    """(rates, steps an epoch) of a run's results: of every step, or of every epoch where validation decides."""
-    recipe = recipes.Recipe(**run["recipe"])
+def rate_curve(run, recipe, images):
+    """(rates, steps an epoch) of a run so far: of every step, or of every epoch where validation decides."""
     if recipe.schedule == "plateau":
         return [entry["lr"] for entry in run["history"]], 1
     rate = run.get("lr_finder", {}).get("rate", recipe.learning_rate)
     steps = math.ceil((images - data.VALIDATION_IMAGES) / recipe.batch_size)
-    return runs.rates(dataclasses.replace(recipe, learning_rate=rate), steps), steps
+    return runs.rates(dataclasses.replace(recipe, learning_rate=rate), steps)[: steps * len(run["history"])], steps
 
 
 def random_predictions(evaluation, images):
@@ -107,15 +106,15 @@ def random_predictions(evaluation, images):
     return images.levels[drawn, 0].cpu() / 255, captions
 
 
-def page(run, model, evaluation, training, test):
-    """The report as HTML, of a run's results, its network, the Evaluation of its newest checkpoint and the Images of
-    both sets."""
-    recipe, history = recipes.Recipe(**run["recipe"]), run["history"]
+def page(run, model, epoch, evaluation, training, test):
+    """The report as HTML, of a run's results, its network after an epoch, the Evaluation of that and the Images of both
+    sets. Raises ValueError for results of a recipe that is no more."""
+    recipe, history = recipes.change(recipes.Recipe(), run["recipe"]), run["history"]
     shown = evaluation.misclassified[: evaluate.SHOWN]
     wrong = test.levels[shown, 0].cpu() / 255, [evaluate.mistake(evaluation, index) for index in shown]
-    mistakes = (
-        f"{len(evaluation.misclassified)} misclassified images, the most confident first: true→predicted, confidence"
-    )
+    count = len(evaluation.misclassified)
+    some = f" (here {len(shown)})" if len(shown) < count else ""
+    mistakes = f"{count} misclassified images, the most confident first{some}: true→predicted, confidence."
     title = html.escape(f"{recipe.name}, seed {run['seed']}")
     numbers = "".join(
         f"<div><b>{html.escape(number)}</b><span>{html.escape(what)}</span></div>"
@@ -126,7 +125,7 @@ def page(run, model, evaluation, training, test):
     curves = [
         image("Accuracy over the epochs, on an axis of errors.", pictures.accuracy, history),
         image(f"Loss over the epochs.{smoothing}", pictures.loss, history),
-        image("Learning rate.", pictures.rate, *rate_curve(run, len(training))),
+        image("Learning rate.", pictures.rate, *rate_curve(run, recipe, len(training))),
         image("Accuracy of each digit's test images.", pictures.per_class, evaluation.per_class_accuracy),
         image("Confusion: true digits in rows, errors in red.", pictures.confusion, evaluation.confusion),
     ]
@@ -143,7 +142,12 @@ def page(run, model, evaluation, training, test):
         ),
     ]
     settings = [(field.name, getattr(recipe, field.name)) for field in dataclasses.fields(recipe)]
-    found = [(name, value) for name, value in run.get("lr_finder", {}).items() if name != "suggestions"]
+    tables = [table("Settings", settings), table("Machine", run["environment"].items())]
+    if "lr_finder" in run:
+        found = run["lr_finder"]
+        trained = [("trained at, in place of learning_rate", found["rate"]), *found["suggestions"].items()]
+        tables.append(table("Range test", [*trained, ("steps", found["steps"]), ("seconds", found["seconds"])]))
+    averaged = ", averaged" if recipe.average_decay else ""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -155,14 +159,14 @@ def page(run, model, evaluation, training, test):
 </head>
 <body>
 <h1>{title}</h1>
-<p>Weights of the last epoch, one view of each of the {len(evaluation.labels):,} test images.</p>
+<p>Weights of epoch {epoch}{averaged}, one view of each of the {len(evaluation.labels):,} test images.</p>
 <div class="figures">{numbers}</div>
 <div class="pictures">{"".join(curves)}</div>
 <h2>Images</h2>
 <div class="pictures">{"".join(grids)}</div>
 <h2>Network</h2>
 <pre>{html.escape(layers.table(model))}</pre>
-<div class="tables">{table("Settings", settings)}{table("Machine", [*run["environment"].items(), *found])}</div>
+<div class="tables">{"".join(tables)}</div>
 </body>
 </html>
 """
@@ -175,13 +179,13 @@ def main(argv=None):
     parser.add_device()
     arguments = parser.parse_args(argv)
     device = environment.pick_device(arguments.device)
-    model, normalisation, _ = evaluate.load_model(arguments.run, device)
+    model, normalisation, state = evaluate.load_model(arguments.run, device)
     found = results.read(arguments.run)
     if found is None:
         raise FileNotFoundError(f"no results.json in {arguments.run}: make train")
     training, test = data.load(arguments.data, device)
     path = arguments.run / "report.html"
-    content = page(found, model, evaluate.evaluate(model, test, normalisation), training, test)
+    content = page(found, model, state["epoch"], evaluate.evaluate(model, test, normalisation), training, test)
     atomic.replace_file(path, content.encode())
     print(path)
     return 0

@@ -53,7 +53,8 @@ def read(run):
         raise ValueError(f"{path} is not valid JSON ({error}): remove it, or train again with --overwrite") from error
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
         raise ValueError(f"{path} does not have schema {SCHEMA}: remove it, or train again with --overwrite")
-    missing = [key for key in (*ALWAYS, *FINALLY[: len(FINALLY) * bool(found.get("finished"))]) if key not in found]
+    expected = ALWAYS + (FINALLY if found.get("finished") else ())
+    missing = [key for key in expected if found.get(key) in (None, [])]
     if missing:
         raise ValueError(f"{path} lacks {missing[0]}: remove it, or train again with --overwrite")
     return found

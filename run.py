@@ -65,6 +65,11 @@ def make_schedule(recipe, optimizer, epoch_steps):
     return StepLR(optimizer, recipe.step_epochs * epoch_steps, drop)
 
 
+def best(history):
+    """The entry of best validation accuracy; ties go to the lower validation loss, then to the later epoch."""
+    return max(history, key=lambda entry: (entry["val_accuracy"], -entry["val_loss"], entry["epoch"]))
+
+
 def rates(recipe, epoch_steps):
     """The rate at every step of a training by a recipe's schedule, which must not be plateau."""
     weight = torch.zeros(1, requires_grad=True)
@@ -151,9 +156,8 @@ class Run:
 
     @property
     def best(self):
-        """The history's entry of best validation accuracy; ties go to the lower validation loss, then to the later
-        epoch."""
-        return max(self.history, key=lambda entry: (entry["val_accuracy"], -entry["val_loss"], entry["epoch"]))
+        """The history's best entry, as `best` says."""
+        return best(self.history)
 
     @property
     def is_best(self):

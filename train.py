@@ -49,15 +49,16 @@ def epoch_line(entry, epochs):
 
 
 def best_phrase(run):
-    """Whether the last epoch's network is kept as the best, and why not."""
-    last, best = run.history[-1], run.best
-    if run.is_best:
-        return "new best, kept"
+    """Whether the last epoch's network is kept as the best, and why or why not."""
+    *before, last = run.history
     if last["val_accuracy"] < run.recipe.best_threshold:
         return f"not kept: validation below {run.recipe.best_threshold:g} %"
-    if last["val_accuracy"] < best["val_accuracy"]:
-        return f"not best: {last['val_accuracy']:.0f} < {best['val_accuracy']:.0f} %"
-    return f"not best: loss {last['val_loss']:.4f} > {best['val_loss']:.4f}"
+    if not before:
+        return "new best: the first"
+    best, word = runs.best(before), "new best" if run.is_best else "not best"
+    if last["val_accuracy"] != best["val_accuracy"]:
+        return f"{word}: {last['val_accuracy']:.0f} {'>' if run.is_best else '<'} {best['val_accuracy']:.0f} %"
+    return f"{word}: loss {last['val_loss']:.3g} {'≤' if run.is_best else '>'} {best['val_loss']:.3g}"
 
 
 def result_line(found, folder):

@@ -51,6 +51,14 @@ def test_confusion_has_true_digits_in_rows(by_hand):
     assert by_hand.confusion.equal(expected)
 
 
+def test_the_counts_stand_under_their_digits(by_hand):
+    lines = evaluate.report(by_hand).splitlines()
+    head = next(line for line in lines if line.startswith("digit"))
+    row = next(line for line in lines if line.startswith("    2 "))
+    assert row[head.index("1", head.index("for"))] == "1"
+    assert len(row) == len(head)
+
+
 def test_a_run_is_evaluated_from_its_newest_checkpoint(train_small, tmp_path, capsys):
     train_small("--epochs", 2)
     assert evaluate.main([str(tmp_path / "run"), "--device", "cpu"]) == 0

@@ -35,6 +35,28 @@ def test_every_picture_is_drawn_for_light_and_for_dark(tmp_path, picture, dark):
     assert pixels.std() > 0.02  # something is on it
 
 
+@pytest.mark.parametrize(
+    ("train", "test"), [(99.2, 99.3), (88, 87), (9.8, 9.8), (0, 0), (100, 100), (0, 100), (50, 50), (98.1, 99.62)]
+)
+def test_accuracies_are_told_exactly_and_their_axis_has_marks(train, test):
+    figure = pictures.accuracy([{**HISTORY[0], "train_accuracy": train, "test_accuracy": test}])
+    (axes,) = figure.axes
+    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert told == [f"train: {train:.2f} % at the end", f"test: {test:.2f} % at the end"]
+    lowest, highest = sorted(axes.get_ylim())
+    assert sum(lowest <= tick <= highest for tick in axes.get_yticks()) >= 2
+    assert all(lowest <= error <= highest for line in axes.lines for error in line.get_ydata())
+    pictures.pyplot.close(figure)
+
+
+def test_a_rate_that_drops_between_epochs_is_drawn_as_a_step():
+    figure = pictures.rate([0.1, 0.1, 0.01], 1)
+    (line,) = figure.axes[0].lines
+    assert line.get_drawstyle() == "steps-post"
+    assert line.get_xydata().tolist() == [[0, 0.1], [1, 0.1], [2, 0.01], [3, 0.01]]
+    pictures.pyplot.close(figure)
+
+
 def test_digits_are_shown_as_they_are(tmp_path):
     path = tmp_path / "digits.png"
     pictures.save(path, pictures.digits, numpy.ones((1, 28, 28)), [""], 1)

@@ -1,4 +1,6 @@
+import dataclasses
 import html.parser
+import json
 import re
 
 import pytest
@@ -6,6 +8,7 @@ import torch
 
 import data
 import evaluate
+import recipes
 import report
 import results
 
@@ -26,7 +29,10 @@ def test_a_report_holds_the_result_the_settings_the_machine_and_every_picture_fo
     assert all(f"<td>{field}</td><td>{value}</td>" in written for field, value in found["recipe"].items())
     assert f"<td>commit</td><td>{found['environment']['commit']}</td>" in written
     assert "Conv2d 1→10" in written
-    assert f"<td>rate</td><td>{found['lr_finder']['rate']}</td>" in written
+    range_test = written.split("<h2>Range test</h2>")[1]
+    assert f"<td>trained at, in place of learning_rate</td><td>{found['lr_finder']['rate']}</td>" in range_test
+    assert f"<td>valley</td><td>{found['lr_finder']['suggestions']['valley']}</td>" in range_test
+    assert "Weights of epoch 2, one view" in written
     assert written.count("<img ") == written.count('media="(prefers-color-scheme: dark)"') == 8
     captions = re.findall("<figcaption>(.*?)</figcaption>", written)
     assert len(captions) == 8
@@ -62,15 +68,36 @@ def test_a_run_without_results_or_checkpoints_is_refused(train_small, tmp_path):
         report.main([str(tmp_path / "run"), "--device", "cpu"])
 
 
+def test_results_of_a_recipe_with_other_fields_are_refused_by_name(train_small, tmp_path):
+    train_small("--epochs", 1)
+    path = tmp_path / "run" / "results.json"
+    found = json.loads(path.read_bytes())
+    found["recipe"]["dropped"] = 1
+    results.write(path, found)
+    with pytest.raises(ValueError, match="a recipe has no field 'dropped'"):
+        report.main([str(tmp_path / "run"), "--device", "cpu"])
+
+
+def test_of_very_many_mistakes_the_first_are_shown_and_the_caption_says_so(train_small, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "SHOWN", 3)
+    train_small("--epochs", 1, "--learning-rate", 0)
+    report.main([str(tmp_path / "run"), "--device", "cpu"])
+    assert "the most confident first (here 3)" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_rate_curve_is_the_schedules_own(train_small, tmp_path):
     train_small("--epochs", 3)
     found = results.read(tmp_path / "run")
-    rates, steps = report.rate_curve(found, 1050)
+    recipe = recipes.recipe("default", epochs=3, batch_size=100)
+    assert dataclasses.asdict(recipe) == found["recipe"]
+    rates, steps = report.rate_curve(found, recipe, 1050)
     assert steps == 10
     assert len(rates) == 30
     assert rates[::10] == pytest.approx([entry["lr"] for entry in found["history"]])
-    found["recipe"]["schedule"] = "plateau"
-    assert report.rate_curve(found, 1050) == ([entry["lr"] for entry in found["history"]], 1)
+    plateau = dataclasses.replace(recipe, schedule="plateau")
+    assert report.rate_curve(found, plateau, 1050) == ([entry["lr"] for entry in found["history"]], 1)
+    del found["history"][2]  # as at the end of epoch 2
+    assert len(report.rate_curve(found, recipe, 1050)[0]) == 20
 
 
 def test_wrong_predictions_among_the_random_ones_are_marked():

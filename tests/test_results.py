@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -46,7 +47,10 @@ FINE = {
 }
 
 
-@pytest.mark.parametrize("content", ['{"schema": 1}', '{"schema": 1, "finished": true}', "[" * 200_000, "3"])
+EMPTY = json.dumps(run(99.0, history=[]))
+
+
+@pytest.mark.parametrize("content", ['{"schema": 1}', EMPTY, '{"schema": 1, "finished": true}', "[" * 200_000, "3"])
 def test_results_of_another_make_are_refused_and_do_not_hide_the_others(tmp_path, capsys, inject, content):
     put(tmp_path, {"a-seed0": run(99.4)})
     (tmp_path / "b-seed0").mkdir()

@@ -113,12 +113,15 @@ def test_the_best_is_by_validation_then_loss_then_the_later(small_mnist):
 @pytest.mark.parametrize(
     ("accuracies", "losses", "threshold", "phrase"),
     [
-        ([98], [0.1], 0, "new best, kept"),
-        ([98, 98], [0.1, 0.05], 0, "new best, kept"),
+        ([98], [0.1], 0, "new best: the first"),
+        ([96, 98, 100], [0.1, 0.05, 0.2], 0, "new best: 100 > 98 %"),
+        ([98, 98], [0.1, 0.05], 0, "new best: loss 0.05 ≤ 0.1"),
+        ([98, 98], [0.1, 0.1], 0, "new best: loss 0.1 ≤ 0.1"),
         ([100, 98], [0.1, 0.05], 0, "not best: 98 < 100 %"),
-        ([98, 98], [0.1, 0.2], 0, "not best: loss 0.2000 > 0.1000"),
+        ([98, 98], [0.1, 0.2], 0, "not best: loss 0.2 > 0.1"),
         ([96], [0.1], 98, "not kept: validation below 98 %"),
-        ([98], [0.1], 98, "new best, kept"),
+        ([98], [0.1], 98, "new best: the first"),
+        ([100, 100], [0.00118, 0.00122], 0, "not best: loss 0.00122 > 0.00118"),
     ],
 )
 def test_a_phrase_tells_why_a_network_is_kept_as_the_best_or_not(small_mnist, accuracies, losses, threshold, phrase):
@@ -128,7 +131,7 @@ def test_a_phrase_tells_why_a_network_is_kept_as_the_best_or_not(small_mnist, ac
         for epoch, (accuracy, loss) in enumerate(zip(accuracies, losses, strict=True), 1)
     ]
     assert train.best_phrase(run) == phrase
-    assert run.is_best == (phrase == "new best, kept")
+    assert run.is_best == (phrase.startswith("new best"))
 
 
 def test_a_poisoned_image_stops_before_the_update(small_mnist, monkeypatch, inject):
