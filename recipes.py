@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import json
 import math
+import sys
 import tomllib
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Recipe:
     name: str = setting("default", "the recipe's name")
     architecture: str = setting("default", "a network of model.py")
     epochs: int = setting(15, "passes over the training images", 1, 100_000)
-    batch_size: int = setting(128, "images a step", 1)
+    batch_size: int = setting(128, "images a step", 1, 100_000)
 
     whitening: bool = setting(False, "the first convolution is set to the main patterns of the images, and not trained")
 
@@ -99,12 +100,8 @@ def check(field, value):
         raise ValueError(f"{field.name} must be of type {field.type.__name__}, got {value!r}")
     if choices and value not in choices:
         raise ValueError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
-    if low is not None and not (low <= value <= high and math.isfinite(value)):
-        bounds = (
-            f"at least {low}{' and finite' * (field.type is float)}"
-            if high == INFINITY
-            else f"between {low} and {high:,}"
-        )
+    if low is not None and not low <= value <= min(high, sys.float_info.max):
+        bounds = f"at least {low} and finite" if high == INFINITY else f"between {low} and {high:,}"
         raise ValueError(f"{field.name} must be {bounds}, got {value}")
 
 
@@ -206,7 +203,7 @@ RECIPES = {
     )
 }
 OWN = ("default", "fast")
-PUBLISHED = [name for name in RECIPES if name not in OWN]
+PUBLISHED = ("erav3", "mnist-ops", "mnist-7824", "skeleton-510k", "mnist-experiment", "mnist-experiment-aug")
 
 
 def recipe(base, **changes):
@@ -234,7 +231,7 @@ def read_config(path):
         raise ValueError(f"{path} must end in .json or .toml")
     try:
         found = readers[path.suffix](path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid {path.suffix[1:].upper()} ({error})") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path} must hold keys and values, got {found!r}")
