@@ -16,7 +16,7 @@ QUICK ?=
 MINIMUM ?= 99.4
 MINIMUM_CLASS ?= 98
 MAXIMUM_LOSS ?= 0.1
-RUN ?= $(or $(OUT),results/$(RECIPE)-seed$(SEED))
+RUN ?= $(or $(OUT),$(if $(CONFIG),,results/$(RECIPE)-seed$(SEED)))
 
 PYTHON := $(VENV)/bin/python
 ENVIRONMENT := $(VENV)/.installed
@@ -30,6 +30,9 @@ given = $(if $(and $(CONFIG),$(filter file,$(origin $1))),,$2)
 SETTINGS = $(if $(CONFIG),--config "$(CONFIG)") $(call given,RECIPE,--recipe "$(RECIPE)") $(call given,SEED,--seed "$(SEED)") \
 	$(if $(EPOCHS),--epochs "$(EPOCHS)") $(if $(OUT),--out "$(OUT)") --data "$(DATA)" \
 	$(if $(filter auto,$(LR)),--find-rate true,$(if $(LR),--learning-rate "$(LR)"))
+# A config file's run has a name of its own, and what takes RECIPE alone would quietly take another than the file's.
+TRAINED = $(or $(RUN),$(error make $@ CONFIG=$(CONFIG): name its run too, as RUN=results/<name>-seed<k>))
+refuse = $(if $($1),$(error make $@ takes RECIPE, not $1: put it into recipes.py))
 # One process needs no launcher; several start through torchrun.
 LAUNCH = $(PYTHON) $(if $(filter-out 1,$(NPROC)),parallel.py "$(NPROC)")
 
@@ -61,25 +64,25 @@ find-lr: $(ENVIRONMENT) ## a range test of the learning rate for RECIPE, with a 
 	@$(PYTHON) lr_finder.py $(SETTINGS) --device "$(DEVICE)"
 
 show-model: $(ENVIRONMENT) ## RECIPE's layers: kernel, shapes, parameters, receptive field, multiply-adds
-	@$(PYTHON) model.py "$(RECIPE)"
+	@$(call refuse,CONFIG)$(PYTHON) model.py "$(RECIPE)"
 
 show-augmentation: $(ENVIRONMENT) ## a picture of training images as RECIPE shows them to the network
 	@$(PYTHON) augmentation.py $(SETTINGS)
 
 evaluate: $(ENVIRONMENT) ## a trained run (RUN) on the test images: figures, confusion, mistakes, as text, JSON and pictures
-	@$(PYTHON) evaluate.py "$(RUN)" --data "$(DATA)" --device "$(DEVICE)"
+	@$(PYTHON) evaluate.py "$(TRAINED)" --data "$(DATA)" --device "$(DEVICE)"
 
 report: $(ENVIRONMENT) ## a trained run (RUN) as one HTML page with all pictures
-	@$(PYTHON) report.py "$(RUN)" --data "$(DATA)" --device "$(DEVICE)"
+	@$(PYTHON) report.py "$(TRAINED)" --data "$(DATA)" --device "$(DEVICE)"
 
 view-results: $(ENVIRONMENT) ## all runs in one table, best first
 	@$(PYTHON) results.py
 
-check-results: $(ENVIRONMENT) ## fail unless RUN reached MINIMUM percent, MINIMUM_CLASS for each digit, and MAXIMUM_LOSS
-	@$(PYTHON) results.py check "$(RUN)" --minimum "$(MINIMUM)" --minimum-class "$(MINIMUM_CLASS)" --maximum-loss "$(MAXIMUM_LOSS)"
+check-results: $(ENVIRONMENT) ## fail unless RUN reached MINIMUM percent, MINIMUM_CLASS for each digit, and a training loss below MAXIMUM_LOSS
+	@$(PYTHON) results.py check "$(TRAINED)" --minimum "$(MINIMUM)" --minimum-class "$(MINIMUM_CLASS)" --maximum-loss "$(MAXIMUM_LOSS)"
 
 records: $(ENVIRONMENT) data ## train RECIPE (or all: published) with seeds 0 to SEEDS-1, JOBS at a time, into results/records
-	@$(PYTHON) records.py "$(RECIPE)" --seeds "$(SEEDS)" $(if $(JOBS),--jobs "$(JOBS)") --processes "$(NPROC)" \
+	@$(call refuse,CONFIG)$(call refuse,LR)$(PYTHON) records.py "$(RECIPE)" --seeds "$(SEEDS)" $(if $(JOBS),--jobs "$(JOBS)") --processes "$(NPROC)" \
 		--device "$(DEVICE)" --data "$(DATA)" $(if $(EPOCHS),--epochs "$(EPOCHS)") $(OVERWRITING)
 
 bench: $(ENVIRONMENT) data ## time every recipe beside the published system it is; QUICK=1 takes a minute
@@ -89,10 +92,10 @@ readme: $(ENVIRONMENT) ## write the records into the README's tables
 	@$(PYTHON) readme.py
 
 check-params: $(ENVIRONMENT) ## fail unless RECIPE's network has fewer than 20,000 parameters
-	@$(PYTHON) model.py "$(RECIPE)" --check parameters
+	@$(call refuse,CONFIG)$(PYTHON) model.py "$(RECIPE)" --check parameters
 
 check-model: $(ENVIRONMENT) ## fail unless RECIPE's network keeps all rules
-	@$(PYTHON) model.py "$(RECIPE)" --check all
+	@$(call refuse,CONFIG)$(PYTHON) model.py "$(RECIPE)" --check all
 
 check-all: check-params check-model setup ## parameters, rules and environment
 

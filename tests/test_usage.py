@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -253,7 +254,10 @@ MAKE = [
     (["train", "NPROC=0"], "got 0"),
     (["evaluate", "RUN=results/nowhere"], "no checkpoint in results/nowhere"),
     (["check-results", "RUN=results/nowhere"], "holds no finished run"),
+    (["evaluate", "CONFIG=mine.toml"], "name its run too"),
     (["check-params", "RECIPE=quick"], "quick"),
+    (["check-params", "CONFIG=mine.toml"], "takes RECIPE, not CONFIG"),
+    (["records", "LR=auto"], "takes RECIPE, not LR"),
     (["records", "SEEDS=0"], "--seeds"),
     (["records", "JOBS=x"], "x"),
 ]
@@ -270,3 +274,29 @@ def test_a_bad_variable_of_make_is_one_line_and_fails(mnist_folder, inject, word
     said = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith(("make", "verified"))]
     assert len(said) == 1
     assert named in said[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "passed_on"),
+    [
+        (["train"], "train.py --recipe default --seed 0"),
+        (["train", "RECIPE=fast", "SEED=3", "EPOCHS=2", "OUT=here"], "--recipe fast --seed 3 --epochs 2 --out here"),
+        (["train", "LR=auto"], "--find-rate true"),
+        (["train", "LR=0.1"], "--learning-rate 0.1"),
+        (["train", "CONFIG=mine.toml"], "train.py --config mine.toml --data"),
+        (["train", "CONFIG=mine.toml", "SEED=3", "LR=auto"], "mine.toml --seed 3 --data data --find-rate true"),
+        (["train", "NPROC=2"], "parallel.py 2 train.py"),
+        (["find-lr", "CONFIG=mine.toml"], "lr_finder.py --config mine.toml"),
+        (["show-augmentation", "RECIPE=erav3"], "augmentation.py --recipe erav3 --seed 0"),
+        (["show-model", "RECIPE=erav3"], "model.py erav3"),
+        (["evaluate", "SEED=3"], "evaluate.py results/default-seed3"),
+        (["report", "OUT=here"], "report.py here"),
+        (["check-results", "RUN=there", "MINIMUM=99"], "there --minimum 99 --minimum-class 98 --maximum-loss 0.1"),
+        (["records", "RECIPE=published", "SEEDS=1"], "records.py published --seeds 1"),
+    ],
+)
+def test_make_passes_on_what_it_is_given(words, passed_on):
+    alone = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(["make", "-n", *words], cwd=environment.ROOT, capture_output=True, text=True, env=alone)
+    assert done.returncode == 0
+    assert passed_on in " ".join(done.stdout.replace('"', "").replace("\\", "").split())
