@@ -1,6 +1,7 @@
 """Records: a recipe trained with many seeds, and summed up for the repository.
 
     python records.py default --seeds 10 [--jobs 2]     trains what is missing, writes results/records/default.json
+    python records.py published --seeds 1               every published recipe, into results/records/published.json
 
 Runs go side by side, each with its share of the cores: a network this small does not fill two. A run that is finished
 is not trained again, and one that was stopped goes on. Started with --jobs 1 every run has the machine for itself, as a
@@ -26,6 +27,7 @@ import recipes
 import results
 
 RECORDS = results.RUNS / "records"
+PUBLISHED = "published"  # stands for all recipes that are not this project's own
 STUDENT_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # 1 to 10 degrees of freedom
 SAME = ("recipe", "network", "cpu", "device", "threads", "processes", "precision", "torch")  # in all runs of a record
 
@@ -94,7 +96,7 @@ def end_with(parent):
     os._exit(1)
 
 
-def train_seed(recipe, processes, flags, seed):
+def train_one(recipe, seed, processes, flags):
     """The results of one run, trained in this process as train.py would, or in processes of its own."""
     import parallel
     import train
@@ -103,22 +105,22 @@ def train_seed(recipe, processes, flags, seed):
     if processes == 1:
         train.main(flags)
     elif parallel.main([str(processes), train.__file__, *flags]):
-        raise OSError(f"seed {seed} failed")
-    return results.read(results.RUNS / f"{recipe}-seed{seed}")
+        raise OSError(f"{recipe} seed {seed} failed")
+    return results.read(results.run_folder(recipe, seed))
 
 
-def train_seeds(recipe, seeds, jobs, processes, flags):
-    """Train the seeds, `jobs` at a time, telling of each as it is done. Raises what a training raised, and ends the
-    others then."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)  # not more for fewer seeds: a record may grow
+def train_all(trainings, jobs, processes, flags):
+    """Train recipes with seeds, (recipe, seed) each, `jobs` at a time, telling of each as it is done. Raises what a
+    training raised, and ends the others then."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)  # not more for fewer runs: a record may grow
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(seeds)), context, prepare_worker, (threads,)) as pool:
-        trainings = [pool.submit(train_seed, recipe, processes, flags, seed) for seed in seeds]
+    with ProcessPoolExecutor(min(jobs, len(trainings)), context, prepare_worker, (threads,)) as pool:
+        futures = [pool.submit(train_one, *training, processes, flags) for training in trainings]
         try:
-            for training in tqdm(as_completed(trainings), recipe, len(seeds), unit="run", disable=None):
-                found = training.result()
+            for future in tqdm(as_completed(futures), "trained", len(futures), unit="run", disable=None):
+                found = future.result()
                 tqdm.write(
-                    f"{recipe} seed {found['seed']}: {found['final_test_accuracy']:.2f} %, "
+                    f"{found['recipe']['name']} seed {found['seed']}: {found['final_test_accuracy']:.2f} %, "
                     f"{found['training_time']:.1f} s of training"
                 )
         except BaseException as error:
@@ -131,17 +133,17 @@ def train_seeds(recipe, seeds, jobs, processes, flags):
 
 def main(argv=None):
     parser = cli.Parser(description="Train a recipe with many seeds and sum them up.")
-    parser.add_argument("recipe")
+    parser.add_argument("recipe", help=f"its name, or {PUBLISHED} for every published one")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to this - 1 (default: 3)")
     parser.add_argument("--jobs", type=int, help="runs at a time (default: as many as fill the cores)")
     parser.add_argument("--processes", type=int, default=1, help="processes that share each run (default: 1)")
-    parser.add_argument("--data", default="data", help="the folder of MNIST (default: data)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_data()
+    parser.add_device()
     parser.add_argument("--epochs", type=int, help="in place of the recipe's own")
     parser.add_argument("--overwrite", action="store_true", help="train all of them again")
     arguments = parser.parse_args(argv)
-    if arguments.recipe not in recipes.RECIPES:
-        parser.error(f"unknown recipe {arguments.recipe!r}; there are: {', '.join(recipes.RECIPES)}")
+    if arguments.recipe not in [*recipes.RECIPES, PUBLISHED]:
+        parser.error(f"unknown recipe {arguments.recipe!r}; there are: {', '.join(recipes.RECIPES)}, {PUBLISHED}")
     jobs = max(1, (os.cpu_count() or 1) // max(1, arguments.processes)) if arguments.jobs is None else arguments.jobs
     if min(arguments.seeds, jobs, arguments.processes) < 1:
         parser.error("--seeds, --jobs and --processes must be at least 1")
@@ -149,11 +151,16 @@ def main(argv=None):
         parser.error(f"--jobs times --processes must be at most the cores, {os.cpu_count()}")
     flags = ["--data", arguments.data, "--device", arguments.device, *(["--overwrite"] * arguments.overwrite)]
     flags += [] if arguments.epochs is None else ["--epochs", str(arguments.epochs)]
-    train_seeds(arguments.recipe, range(arguments.seeds), jobs, arguments.processes, flags)
+    names = recipes.PUBLISHED if arguments.recipe == PUBLISHED else [arguments.recipe]
+    trainings = [(name, seed) for name in names for seed in range(arguments.seeds)]
+    train_all(trainings, jobs, arguments.processes, flags)
+    found = {name: record(name) for name in names}
     path = RECORDS / f"{arguments.recipe}.json"
-    found = record(arguments.recipe)
-    results.write(path, found)
-    print(f"mean {found['mean']:.2f} % over {len(found['runs'])} seeds: {path}")
+    results.write(path, found if arguments.recipe == PUBLISHED else found[arguments.recipe])
+    for name, entry in found.items():
+        count = len(entry["runs"])
+        print(f"{name}: mean {entry['mean']:.2f} % over {count} seed{'s' * (count > 1)}")
+    print(path)
     return 0
 
 

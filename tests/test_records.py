@@ -21,7 +21,7 @@ FOLDER = Path(records.__file__).parent / records.RECORDS
 
 
 def committed():
-    return records.read(FOLDER)
+    return records.read(FOLDER) | json.loads((FOLDER / f"{records.PUBLISHED}.json").read_bytes())
 
 
 def test_the_interval_of_a_mean_uses_students_t():
@@ -59,16 +59,25 @@ def test_seeds_are_trained_side_by_side_and_a_finished_one_is_not_trained_again(
     mnist_folder, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    command = ["fast", "--epochs", "1", "--jobs", "2", "--data", str(mnist_folder), "--device", "cpu"]
-    assert records.main([*command, "--seeds", "1"]) == 0
+    flags = ["--epochs", "1", "--jobs", "2", "--data", str(mnist_folder), "--device", "cpu"]
+    assert records.main(["fast", *flags, "--seeds", "1"]) == 0
     path = tmp_path / "results" / "fast-seed0" / "results.json"
     before = path.stat().st_mtime_ns
-    assert records.main([*command, "--seeds", "3"]) == 0
+    assert records.main(["fast", *flags, "--seeds", "3"]) == 0
     assert path.stat().st_mtime_ns == before
     found = json.loads((tmp_path / records.RECORDS / "fast.json").read_bytes())
     assert [run["seed"] for run in found["runs"]] == [0, 1, 2]
     assert found["mean"] > 98
     assert capsys.readouterr().out.count("seed 2") == 1
+
+
+def test_all_published_recipes_share_a_record(mnist_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(recipes, "PUBLISHED", ("fast", "mnist-7824"))
+    flags = ["--epochs", "1", "--seeds", "1", "--jobs", "2", "--data", str(mnist_folder), "--device", "cpu"]
+    assert records.main([records.PUBLISHED, *flags]) == 0
+    found = json.loads((tmp_path / records.RECORDS / "published.json").read_bytes())
+    assert found == {name: records.record(name) for name in ("fast", "mnist-7824")}
 
 
 def test_a_training_that_cannot_start_ends_all_of_them(tmp_path, monkeypatch, capfd):
@@ -108,7 +117,6 @@ def test_committed_records_add_up():
 
 
 def test_committed_records_are_of_the_recipes_as_they_are_now():
-    found = committed()
-    assert found.keys() == {path.stem for path in FOLDER.glob("*.json")} - {"bench"}
-    for name, record in found.items():
+    assert committed().keys() >= {*recipes.OWN, *recipes.PUBLISHED}
+    for name, record in committed().items():
         assert record["recipe"] == dataclasses.asdict(recipes.recipe(name))
