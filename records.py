@@ -47,7 +47,8 @@ def mean_interval(values):
 def record(recipe, folder=results.RUNS):
     """The finished runs of a recipe as one record: figures of each seed, their mean, deviation and interval. Raises
     ValueError for none."""
-    found = [run for name, run in results.runs(folder) if name == f"{recipe}-seed{run['seed']}" and run["finished"]]
+    finished = [(name, run) for name, run in results.runs(folder) if run["finished"]]
+    found = [run for name, run in finished if name == results.run_folder(recipe, run["seed"]).name]
     if not found:
         raise ValueError(f"no finished run of recipe {recipe!r} in {folder}: make train RECIPE={recipe}")
     found.sort(key=lambda run: run["seed"])

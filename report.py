@@ -74,6 +74,7 @@ def figures(run, evaluation):
     """The most important numbers, as (number, what it is)."""
     low, high = results.wilson_interval(evaluation.accuracy, len(evaluation.labels))
     worst = min(evaluation.per_class_accuracy, key=evaluation.per_class_accuracy.get)
+    sure = 100 * evaluation.confidences.mean().item()
     return [
         (f"{evaluation.accuracy:.2f} %", f"of the test images; 95 % interval {low:.2f} to {high:.2f}"),
         (f"{evaluation.loss:.4f}", "test loss"),
@@ -81,7 +82,7 @@ def figures(run, evaluation):
         (f"{len(run['history'])}", "epochs" if run["finished"] else f"epochs of {run['total_epochs']}: not finished"),
         (f"{run['training_time']:.1f} s", "of training"),
         (f"{evaluation.per_class_accuracy[worst]:.1f} %", f"lowest accuracy of a digit, {worst}"),
-        (f"{evaluation.calibration_error:.2f} %", "calibration error"),
+        (f"{evaluation.calibration_error:.2f} %", f"calibration error; {sure:.1f} % sure on average"),
     ]
 
 

@@ -33,6 +33,7 @@ def test_a_report_holds_the_result_the_settings_the_machine_and_every_picture_fo
     assert f"<td>trained at, in place of learning_rate</td><td>{found['lr_finder']['rate']}</td>" in range_test
     assert f"<td>valley</td><td>{found['lr_finder']['suggestions']['valley']}</td>" in range_test
     assert "Weights of epoch 2, one view" in written
+    assert re.search(r"calibration error; \d+\.\d % sure on average", written)
     assert written.count("<img ") == written.count('media="(prefers-color-scheme: dark)"') == 8
     captions = re.findall("<figcaption>(.*?)</figcaption>", written)
     assert len(captions) == 8
