@@ -8,6 +8,7 @@ weights are those deployed (averaged, where the run averages), in float32, one v
 """
 
 import dataclasses
+import functools
 import math
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ class Evaluation:
     logits: torch.Tensor
     labels: torch.Tensor
 
-    @property
+    @functools.cached_property
     def predictions(self):
         return self.logits.argmax(1)
 
@@ -49,12 +50,12 @@ class Evaluation:
         """Mean cross-entropy, without label smoothing."""
         return functional.cross_entropy(self.logits, self.labels).item()
 
-    @property
+    @functools.cached_property
     def confusion(self):
         """[10, 10] counts: a row a true digit, a column a predicted one."""
         return torch.bincount(10 * self.labels + self.predictions, minlength=100).view(10, 10)
 
-    @property
+    @functools.cached_property
     def per_class_accuracy(self):
         """{"0": percent, … "9": percent} of each digit's images; digits without images are left out."""
         counts = self.confusion
@@ -64,12 +65,12 @@ class Evaluation:
             if total
         }
 
-    @property
+    @functools.cached_property
     def confidences(self):
         """The probability that each prediction is given, [N]."""
         return self.logits.softmax(1).amax(1)
 
-    @property
+    @functools.cached_property
     def misclassified(self):
         """Indices of the images whose prediction is wrong, the most confident ones first."""
         wrong = (self.predictions != self.labels).nonzero().flatten()
@@ -161,16 +162,20 @@ def mistake(evaluation, index):
     return f"{pair} {100 * evaluation.confidences[index]:.0f} %"
 
 
+def mistakes(evaluation, images):
+    """The misclassified ones of Images, [N, 28, 28] in 0..1, at most SHOWN, and what each was taken for."""
+    shown = evaluation.misclassified[:SHOWN]
+    return images.levels[shown, 0].cpu() / 255, [mistake(evaluation, index) for index in shown]
+
+
 def draw(evaluation, images, folder):
     """Draw the evaluation of Images into pictures in a folder; returns their paths."""
     import pictures  # matplotlib takes a second to import
 
-    shown = evaluation.misclassified[:SHOWN]
-    grid = images.levels[shown, 0].cpu() / 255, [mistake(evaluation, index) for index in shown], 10
     drawn = {
         "per_class.png": (pictures.per_class, evaluation.per_class_accuracy),
         "confusion.png": (pictures.confusion, evaluation.confusion),
-        "misclassified.png": (pictures.digits, *grid),
+        "misclassified.png": (pictures.digits, *mistakes(evaluation, images), 10),
     }
     for name, picture in drawn.items():
         pictures.save(folder / name, *picture)

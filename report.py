@@ -107,48 +107,55 @@ def random_predictions(evaluation, images):
     return images.levels[drawn, 0].cpu() / 255, captions
 
 
+def curves(run, recipe, evaluation, images):
+    """The pictures of a run of so many training images, and of what it came to."""
+    floor = results.smoothing_floor(recipe.label_smoothing)
+    smoothing = f" That of training includes label smoothing: {floor:.4f} is its lowest." if floor else ""
+    return [
+        image("Accuracy over the epochs, on an axis of errors.", pictures.accuracy, run["history"]),
+        image(f"Loss over the epochs.{smoothing}", pictures.loss, run["history"]),
+        image("Learning rate.", pictures.rate, *rate_curve(run, recipe, images)),
+        image("Accuracy of each digit's test images.", pictures.per_class, evaluation.per_class_accuracy),
+        image("Confusion: true digits in rows, errors in red.", pictures.confusion, evaluation.confusion),
+    ]
+
+
+def grids(run, recipe, evaluation, training, test):
+    """The pictures that show images: every mistake, random predictions, augmented ones."""
+    wrong = evaluate.mistakes(evaluation, test)
+    shown, count = len(wrong[0]), len(evaluation.misclassified)
+    some = f" (here {shown})" if shown < count else ""
+    mistakes = f"{count} misclassified images, the most confident first{some}: true→predicted, confidence."
+    drawn = random_predictions(evaluation, test)
+    samples = augmentation.samples(training, recipe, run["seed"])
+    seen = "Training images as they are, and as the network sees them."
+    return [
+        image(mistakes, pictures.digits, *wrong, COLUMNS),
+        image(f"{RANDOM} test images drawn at random.", pictures.digits, *drawn, COLUMNS),
+        image(seen, pictures.digits, *samples, 1 + augmentation.DRAWS),
+    ]
+
+
+def tables(run, recipe):
+    """Settings and machine, and the range test where there was one."""
+    found = [table("Settings", dataclasses.asdict(recipe).items()), table("Machine", run["environment"].items())]
+    if "lr_finder" in run:
+        test = run["lr_finder"]
+        trained = [("trained at, in place of learning_rate", test["rate"]), *test["suggestions"].items()]
+        found.append(table("Range test", [*trained, ("steps", test["steps"]), ("seconds", test["seconds"])]))
+    return found
+
+
 def page(run, model, epoch, evaluation, training, test):
     """The report as HTML, of a run's results, its network after an epoch, the Evaluation of that and the Images of both
     sets. Raises ValueError for results of a recipe that is no more."""
-    recipe, history = recipes.change(recipes.Recipe(), run["recipe"]), run["history"]
-    shown = evaluation.misclassified[: evaluate.SHOWN]
-    wrong = test.levels[shown, 0].cpu() / 255, [evaluate.mistake(evaluation, index) for index in shown]
-    count = len(evaluation.misclassified)
-    some = f" (here {len(shown)})" if len(shown) < count else ""
-    mistakes = f"{count} misclassified images, the most confident first{some}: true→predicted, confidence."
+    recipe = recipes.change(recipes.Recipe(), run["recipe"])
     title = html.escape(f"{recipe.name}, seed {run['seed']}")
+    averaged = ", averaged" if recipe.average_decay else ""
     numbers = "".join(
         f"<div><b>{html.escape(number)}</b><span>{html.escape(what)}</span></div>"
         for number, what in figures(run, evaluation)
     )
-    floor = results.smoothing_floor(recipe.label_smoothing)
-    smoothing = f" That of training includes label smoothing: {floor:.4f} is its lowest." if floor else ""
-    curves = [
-        image("Accuracy over the epochs, on an axis of errors.", pictures.accuracy, history),
-        image(f"Loss over the epochs.{smoothing}", pictures.loss, history),
-        image("Learning rate.", pictures.rate, *rate_curve(run, recipe, len(training))),
-        image("Accuracy of each digit's test images.", pictures.per_class, evaluation.per_class_accuracy),
-        image("Confusion: true digits in rows, errors in red.", pictures.confusion, evaluation.confusion),
-    ]
-    grids = [
-        image(mistakes, pictures.digits, *wrong, COLUMNS),
-        image(
-            f"{RANDOM} test images drawn at random.", pictures.digits, *random_predictions(evaluation, test), COLUMNS
-        ),
-        image(
-            "Training images as they are, and as the network sees them.",
-            pictures.digits,
-            *augmentation.samples(training, recipe, run["seed"]),
-            1 + augmentation.DRAWS,
-        ),
-    ]
-    settings = [(field.name, getattr(recipe, field.name)) for field in dataclasses.fields(recipe)]
-    tables = [table("Settings", settings), table("Machine", run["environment"].items())]
-    if "lr_finder" in run:
-        found = run["lr_finder"]
-        trained = [("trained at, in place of learning_rate", found["rate"]), *found["suggestions"].items()]
-        tables.append(table("Range test", [*trained, ("steps", found["steps"]), ("seconds", found["seconds"])]))
-    averaged = ", averaged" if recipe.average_decay else ""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -162,12 +169,12 @@ def page(run, model, epoch, evaluation, training, test):
 <h1>{title}</h1>
 <p>Weights of epoch {epoch}{averaged}, one view of each of the {len(evaluation.labels):,} test images.</p>
 <div class="figures">{numbers}</div>
-<div class="pictures">{"".join(curves)}</div>
+<div class="pictures">{"".join(curves(run, recipe, evaluation, len(training)))}</div>
 <h2>Images</h2>
-<div class="pictures">{"".join(grids)}</div>
+<div class="pictures">{"".join(grids(run, recipe, evaluation, training, test))}</div>
 <h2>Network</h2>
 <pre>{html.escape(layers.table(model))}</pre>
-<div class="tables">{"".join(tables)}</div>
+<div class="tables">{"".join(tables(run, recipe))}</div>
 </body>
 </html>
 """
