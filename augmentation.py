@@ -1,77 +1,70 @@
-"""Augmentation: random maps of whole batches on the device, a draw of its own for every image.
+"""Augmentation: random transforms of whole batches on the device, with a draw of its own for every image.
 
-    python augmentation.py --recipe default [--seed 0] [--data data] [--out DIR] and every field of a recipe as a flag
-
-writes augmentation.png: the digits as they are, and as the recipe shows them to the network.
-
-Images are floats in 0..1, [N, 1, 28, 28]. Each map takes one parameter an image, and equals torchvision's functional
-transform applied to the images one by one (tests/test_augmentation.py); torchvision's own random transforms draw once
-for a whole batch.
+Images are floats in 0..1, [N, 1, H, W]. Each transform takes one parameter per image, and equals torchvision's
+functional transform applied to the images one by one; torchvision's own random transforms draw once per batch.
 """
 
-import argparse
 import math
-import sys
 
 import torch
 import torch.nn.functional as functional
+from torch import Tensor
 
-import cli
-import data
-import recipes
-import results
-
-DRAWS = 7  # of each digit that is shown
+from recipes import Recipe
 
 
-def augment(images, settings, erased, generator):
-    """Every map that `settings` (a Recipe) asks for, in the order affine, brightness, contrast, erasing.
+def augment(images: Tensor, recipe: Recipe, erased: float, generator: torch.Generator) -> Tensor:
+    """Apply every transform that the recipe asks for, in the order affine, brightness, contrast, random erasing.
 
-    `generator` is on the CPU, whatever the device; `erased` is the value in erased
-    rectangles."""
-    count = len(images)
+    `generator` is on the CPU, whatever the device; `erased` is the value in erased rectangles."""
+    count, width = len(images), images.shape[-1]
 
-    def draw(limit, centre=0.0):
+    def draw(limit: float, centre: float = 0.0) -> Tensor:
         return (centre + limit * (2 * torch.rand(count, generator=generator) - 1)).to(images.device)
 
-    if settings.rotation or settings.translation or settings.zoom or settings.shear:
-        width = images.shape[-1]
-        translation = torch.stack([draw(settings.translation * width), draw(settings.translation * width)], 1)
-        angle, scale, shear = draw(settings.rotation), draw(settings.zoom, 1), draw(settings.shear)
-        images = affine(images, angle, translation, scale, shear, settings.edge, settings.fill / 255)
-    if settings.brightness:
-        images = brightness(images, draw(settings.brightness, 1))
-    if settings.contrast:
-        images = contrast(images, draw(settings.contrast, 1))
-    if settings.erasing:
-        rectangle = rectangles(count, images.shape[-1], settings.erasing, generator)
-        images = erase(images, *rectangle.to(images.device), erased)
+    if recipe.degrees or recipe.translate or recipe.scale or recipe.shear:
+        translate = torch.stack([draw(recipe.translate * width), draw(recipe.translate * width)], 1)
+        angle, scale, shear = draw(recipe.degrees), draw(recipe.scale, 1), draw(recipe.shear)
+        images = affine(images, angle, translate, scale, shear, recipe.padding_mode, recipe.fill / 255)
+    if recipe.brightness:
+        images = adjust_brightness(images, draw(recipe.brightness, 1))
+    if recipe.contrast:
+        images = adjust_contrast(images, draw(recipe.contrast, 1))
+    if recipe.random_erasing:
+        rectangles = draw_rectangles(count, width, recipe.random_erasing, generator)
+        images = erase(images, *rectangles.to(images.device), erased)
     return images
 
 
-def affine(images, angle, translation, scale, shear, edge="fill", fill=0.0):
-    """Rotate by `angle` (degrees), shear along x (degrees), scale, then move by `translation` (pixels, [N, 2]: right,
-    down), bilinear.
+def affine(
+    images: Tensor,
+    angle: Tensor,
+    translate: Tensor,
+    scale: Tensor,
+    shear: Tensor,
+    padding_mode: str = "constant",
+    fill: float = 0.0,
+) -> Tensor:
+    """Rotate by `angle` (degrees, [N]), shear along x (degrees, [N]), scale ([N]), then shift by `translate` (pixels,
+    [N, 2]: right, down), with bilinear interpolation: torchvision.transforms.functional.affine, for square images.
 
-    As torchvision.transforms.functional.affine does, for square images. New pixels take the value `fill`, or with
-    edge="nearest" the nearest pixel of the image."""
-    grid = sampling_grid(images.shape[-1], angle, translation, scale, shear)
-    if edge == "nearest":
+    New pixels take the value `fill`, or with padding_mode="border" that of the nearest pixel."""
+    grid = sampling_grid(images.shape[-1], angle, translate, scale, shear)
+    if padding_mode == "border":
         return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     # Zeros outside of (image - fill) are `fill` outside of the image.
     return functional.grid_sample(images - fill, grid, padding_mode="zeros", align_corners=False) + fill
 
 
-def sampling_grid(width, angle, translation, scale, shear):
+def sampling_grid(width: int, angle: Tensor, translate: Tensor, scale: Tensor, shear: Tensor) -> Tensor:
     """[N, width, width, 2]: where each pixel of the new image lies in the old one, which spans -1..1, as x and y.
 
-    The sum of a part that depends on the row and one that depends on the column: six times as fast on a processor as
-    torch's affine_grid, which multiplies a small matrix for every pixel."""
-    turn, slant = torch.deg2rad(angle), torch.tan(torch.deg2rad(shear))
-    cosine, sine = torch.cos(turn) / scale, torch.sin(turn) / scale
+    A sum of a part per row and one per column: six times as fast as torch's affine_grid, a matrix product per pixel."""
+    theta, slant = torch.deg2rad(angle), torch.tan(torch.deg2rad(shear))
+    cosine, sine = torch.cos(theta) / scale, torch.sin(theta) / scale
     inverse = ((cosine - slant * sine, sine + slant * cosine), (-sine, cosine))
     centres = (2 * torch.arange(width, device=angle.device) + 1 - width) / width
-    right, down = translation.unbind(1)
+    right, down = translate.unbind(1)
     grid = torch.empty(len(angle), width, width, 2, device=angle.device)
     for axis, (along_x, along_y) in enumerate(inverse):
         offset = (along_x * right + along_y * down) * (2 / width)
@@ -80,22 +73,22 @@ def sampling_grid(width, angle, translation, scale, shear):
     return grid
 
 
-def brightness(images, factor):
+def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
     """Multiply by `factor` ([N]) and clamp to 0..1."""
     return (images * factor.view(-1, 1, 1, 1)).clamp(0, 1)
 
 
-def contrast(images, factor):
+def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Move away from each image's mean by `factor` ([N]) and clamp to 0..1."""
     mean = images.mean((1, 2, 3), keepdim=True)
     return (mean + (images - mean) * factor.view(-1, 1, 1, 1)).clamp(0, 1)
 
 
-def rectangles(count, width, probability, generator):
-    """[4, N]: top, left, height and width of the rectangle to erase in each image; height 0 where none is.
+def draw_rectangles(count: int, width: int, probability: float, generator: torch.Generator) -> Tensor:
+    """[4, N]: top, left, height and width of the rectangle to erase in each image; height 0 for none.
 
-    Random erasing (Zhong et al., arXiv 1708.04896) with torchvision's defaults: 2 to 33 % of the area, aspect .3 to
-    3.3. Where torchvision draws again because a side does not fit, the side is cut to fit."""
+    Random erasing (Zhong et al., arXiv 1708.04896) with torchvision's defaults: 2 to 33 % of the area, aspect ratio 0.3
+    to 3.3. Where torchvision draws again because a side does not fit, the side is clipped here."""
     hit, area, aspect, top, left = torch.rand(5, count, generator=generator)
     area = (0.02 + 0.31 * area) * width**2
     aspect = torch.exp(math.log(0.3) + aspect * math.log(3.3 / 0.3))
@@ -104,42 +97,9 @@ def rectangles(count, width, probability, generator):
     return torch.stack([(top * (width - height + 1)).floor(), (left * (width - breadth + 1)).floor(), height, breadth])
 
 
-def erase(images, top, left, height, width, value):
+def erase(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor, value: float) -> Tensor:
     """Set one rectangle of each image to `value`; the four bounds are [N], in pixels."""
     pixel = torch.arange(images.shape[-1], device=images.device)
-    rows = (pixel >= top[:, None]) & (pixel < (top + height)[:, None])  # [N, 28]
-    columns = (pixel >= left[:, None]) & (pixel < (left + width)[:, None])
+    rows = (pixel >= top[:, None]) & (pixel < (top + height)[:, None])  # [N, H]
+    columns = (pixel >= left[:, None]) & (pixel < (left + width)[:, None])  # [N, W]
     return images.masked_fill((rows[:, :, None] & columns[:, None, :]).unsqueeze(1), value)
-
-
-def samples(images, recipe, seed):
-    """(images [10 * (1 + DRAWS), 28, 28] in 0..1, captions): of Images the first of each digit, and draws of it."""
-    first = [int((images.labels == digit).nonzero()[0]) for digit in range(10)]
-    originals = images.take(torch.tensor(first, device=images.labels.device)).floats().cpu()
-    mean = data.Normalisation.of(images).mean
-    generator = torch.Generator().manual_seed(seed)
-    drawn = augment(originals.repeat_interleave(DRAWS, 0), recipe, mean, generator).view(10, DRAWS, 28, 28)
-    shown = torch.cat([originals, drawn], 1).flatten(0, 1)
-    return shown, ["as it is"] + [""] * (len(shown) - 1)
-
-
-def main(argv=None):
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_data()
-    recipes.add_flags(parser)
-    arguments = parser.parse_args(argv)
-    try:
-        recipe, seed = recipes.chosen(arguments)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    images, _ = data.load(arguments.data)
-    import pictures  # matplotlib takes a second to import
-
-    path = (arguments.out or results.run_folder(recipe.name, seed)) / "augmentation.png"
-    pictures.save(path, pictures.digits, *samples(images, recipe, seed), 1 + DRAWS)
-    print(path)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(cli.run(main))

@@ -1,24 +1,26 @@
 """Checkpoints: saved whole or not at all, the newest five kept, the newest whole one loaded.
 
-A checkpoint is a file `checkpoints/epoch_019.pt` of a run's folder, written at the end of an epoch; `best_model.pt`
-beside it is the one that validated best. A file is replaced atomically and ends with the SHA-256 sum of all before it
-(torch.load takes no notice), so a stop at any moment leaves the old files whole, and damage of any kind is seen.
+A checkpoint is a file `checkpoints/epoch_019.pt` in a run's folder, written at the end of an epoch; `best_model.pt`
+beside it validated best. A file is replaced atomically and ends with the SHA-256 sum of all before it (torch.load takes
+no notice), so a stop at any moment leaves the old files whole, and any damage is seen.
 """
 
 import hashlib
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
-import atomic
-import cli
+from model import Normalize, build
+from support import cli, files
 
 KEEP = 5
-FORMAT = 3  # raised when what a checkpoint holds changes
+FORMAT = 4  # raised when the content of a checkpoint changes
 BEST = "best_model.pt"
-REPLACED = ".replaced"  # the checkpoints of a run that another takes the place of
+REPLACED = ".replaced"  # the checkpoints of a run that another is about to replace
 SUM_BYTES = 32
 
 
@@ -26,83 +28,78 @@ class DamagedCheckpoint(ValueError):
     """A file that is not a whole checkpoint of this program."""
 
 
-def checkpoint_folder(run):
-    return Path(run) / "checkpoints"
+def checkpoint_dir(run_dir: Path | str) -> Path:
+    """Where a run's checkpoints are."""
+    return Path(run_dir) / "checkpoints"
 
 
-def epochs(run):
-    """{epoch: path} of the checkpoints in a run's folder, by rising epoch number."""
-    return numbered(checkpoint_folder(run))
+def epochs(run_dir: Path | str) -> dict[int, Path]:
+    """{epoch: path} of a run's checkpoints, in ascending order."""
+    return numbered(checkpoint_dir(run_dir))
 
 
-def numbered(folder):
-    """{epoch: path} of the checkpoints in a folder, by rising epoch number."""
-    found = {}
-    for path in folder.glob("epoch_*.pt"):
-        number = re.fullmatch(r"epoch_(\d{3,})", path.stem)
-        if number:
-            found[int(number[1])] = path
-    return dict(sorted(found.items()))
+def numbered(folder: Path) -> dict[int, Path]:
+    """{epoch: path} of the checkpoints in a folder, in ascending order."""
+    matches = {path: re.fullmatch(r"epoch_(\d{3,})", path.stem) for path in folder.glob("epoch_*.pt")}
+    return dict(sorted((int(match[1]), path) for path, match in matches.items() if match))
 
 
-def save(run, state, best):
-    """Save the state at the end of epoch `state["epoch"]`, as best_model.pt too where it is the best, and keep the
-    newest five.
+def save(run_dir: Path | str, state: dict[str, Any], best: bool) -> None:
+    """Save the state at the end of epoch `state["epoch"]`, also as best_model.pt where it is the best, and keep the
+    newest five. Raises OSError, with the old files whole.
 
     The best is written first: a stop between the two repeats the epoch, and ends with both."""
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
     content = buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest()
     if best:
-        atomic.replace_file(checkpoint_folder(run) / BEST, content)
-    atomic.replace_file(checkpoint_folder(run) / f"epoch_{state['epoch']:03}.pt", content)
-    rotate(run, state["epoch"])
+        files.replace_file(checkpoint_dir(run_dir) / BEST, content)
+    files.replace_file(checkpoint_dir(run_dir) / f"epoch_{state['epoch']:03}.pt", content)
+    rotate(run_dir, state["epoch"])
 
 
-def rotate(run, newest):
-    """Keep the newest five whole checkpoints up to epoch `newest`; a damaged one does not count, and goes with those
-    before the five. Later ones are damaged, or the run would have gone on from them, and about to be replaced."""
+def rotate(run_dir: Path | str, newest: int) -> None:
+    """Keep the newest five whole checkpoints up to epoch `newest`. A damaged one does not count, and goes with those
+    before the five. Later ones are damaged, or the run would have resumed from them, and about to be replaced."""
     kept = 0
-    for epoch, path in reversed(epochs(run).items()):
+    for epoch, path in reversed(epochs(run_dir).items()):
         if epoch <= newest and kept == KEEP:
             path.unlink(missing_ok=True)
         elif epoch <= newest and is_whole(path):
             kept += 1
 
 
-def remove(run):
-    """Remove a run's checkpoints: their folder is renamed first, so that a stop on the way leaves none in place."""
-    sweep(run)
-    if checkpoint_folder(run).exists():
-        checkpoint_folder(run).replace(Path(run) / REPLACED)
-        sweep(run)
+def remove(run_dir: Path | str) -> None:
+    """Remove a run's checkpoints. Their folder is renamed first, so that a stop on the way leaves none in place."""
+    sweep(run_dir)
+    if checkpoint_dir(run_dir).exists():
+        checkpoint_dir(run_dir).replace(Path(run_dir) / REPLACED)
+        sweep(run_dir)
 
 
-def sweep(run):
-    """Clear away what a process that was killed left in a run's folder: temporary files, and checkpoints that it was
-    about to remove. Files of others are put back."""
-    replaced, folder = Path(run) / REPLACED, checkpoint_folder(run)
+def sweep(run_dir: Path | str) -> None:
+    """Clear what killed processes left in a run's folder, but put back other people's files."""
+    replaced, folder = Path(run_dir) / REPLACED, checkpoint_dir(run_dir)
     if replaced.exists():
         for path in [*numbered(replaced).values(), replaced / BEST]:
             path.unlink(missing_ok=True)
-        atomic.sweep(replaced)
+        files.sweep(replaced)
         for path in replaced.iterdir():
             folder.mkdir(exist_ok=True)
             path.replace(folder / path.name)
         replaced.rmdir()
-    atomic.sweep(Path(run))
-    atomic.sweep(folder)
+    files.sweep(run_dir)
+    files.sweep(folder)
 
 
-def is_whole(path):
+def is_whole(path: Path) -> bool:
     """Whether a checkpoint file ends with the sum of its content."""
     content = path.read_bytes()
     return hashlib.sha256(content[:-SUM_BYTES]).digest() == content[-SUM_BYTES:]
 
 
-def load(path):
-    """The state in a checkpoint file. Raises DamagedCheckpoint, or ValueError for one of another format; never runs
-    code from the file."""
+def load(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint file; its code never runs. Raises DamagedCheckpoint, ValueError for another format."""
     if not is_whole(path):
         raise DamagedCheckpoint(f"{path} is not a whole checkpoint")
     try:
@@ -114,16 +111,16 @@ def load(path):
     if state["format"] != FORMAT:
         raise ValueError(
             f"{path} has checkpoint format {state['format']}, this program reads format {FORMAT}: "
-            "use --overwrite to start afresh"
+            "train again with --overwrite (make: OVERWRITE=1)"
         )
     return state
 
 
-def load_newest(run):
+def load_newest(run_dir: Path | str) -> dict[str, Any] | None:
     """The newest whole state of a run, or None where it has no checkpoint. Warns of each damaged one; raises
     DamagedCheckpoint when all are."""
-    found = epochs(run)
-    for epoch, path in reversed(found.items()):
+    paths = epochs(run_dir)
+    for epoch, path in reversed(paths.items()):
         try:
             state = load(path)
             if state["epoch"] != epoch:
@@ -131,13 +128,26 @@ def load_newest(run):
             return state
         except DamagedCheckpoint as error:
             cli.warn(f"{error}; using the one before")
-    if found:
+    if paths:
         raise DamagedCheckpoint(
-            f"every checkpoint in {checkpoint_folder(run)} is damaged: remove them, or use --overwrite to start afresh"
+            f"every checkpoint in {checkpoint_dir(run_dir)} is damaged: remove them, or start over with --overwrite"
         )
     return None
 
 
-def deployed_weights(state):
-    """The model's weights as they are used: the averaged ones where the run averages."""
-    return state["averaged"] or state["model"]
+def load_model(run_dir: Path | str, device: torch.device | str, which: str = "newest") -> tuple[nn.Module, dict]:
+    """The deployable model of a run, in evaluation mode, and the checkpoint's state: pixels in 0..1, [N, 1, H, W], to
+    logits [N, num_classes]. `which` is "newest" or "best". The weights are averaged where the recipe has an EMA.
+
+    Raises FileNotFoundError without a checkpoint, ValueError for an architecture that has changed since."""
+    path = checkpoint_dir(run_dir) / BEST
+    state = load_newest(run_dir) if which == "newest" else load(path) if path.exists() else None
+    if state is None:
+        missing = "checkpoint" if which == "newest" else BEST
+        raise FileNotFoundError(f"no {missing} in {path.parent}: make train (OVERWRITE=1 where they were removed)")
+    model = build(state["recipe"]["architecture"], len(state["classes"]))
+    if str(model) != state["model_repr"]:
+        raise ValueError(f"{run_dir} holds another model: {state['recipe']['architecture']!r} has changed since")
+    model.load_state_dict(state["ema"] or state["model"])
+    deployable = nn.Sequential(Normalize(**state["normalize"]), model)
+    return deployable.to(device, memory_format=torch.channels_last).eval(), state

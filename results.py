@@ -1,171 +1,251 @@
-"""Results: what runs leave behind, and compared.
+"""Results: what runs leave behind, and how they compare.
 
     python results.py                      every run in results/ in one table, best first
     python results.py check RUN [--minimum 99.4] [--minimum-class 98] [--maximum-loss 0.1]
-                                           exit status 1 when a run is not finished or not as good
+                                           exit status 1 when a run is unfinished or not good enough
 
 A run is a folder with a results.json, strict JSON, replaced whole after every epoch. Nothing here imports torch.
 """
 
 import json
 import math
-import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
-import atomic
-import cli
+from recipes import RECIPES, Recipe
+from support import cli, files
 
 RUNS = Path("results")
-SCHEMA = 1
-ALWAYS = ("finished", "recipe", "network", "seed", "total_parameters", "total_epochs", "training_time", "history")
-FINALLY = ("final_test_accuracy", "final_test_accuracy_ci95", "final_test_loss", "per_class_accuracy")
-NORMAL_95 = statistics.NormalDist().inv_cdf(0.975)
+RECORDS = RUNS / "records"
+SCHEMA = 2
+ALWAYS = ("finished", "recipe", "model_repr", "classes", "seed", "total_parameters", "total_epochs", "training_time")
+ALWAYS += ("per_class_accuracy", "history", "environment")
 
 
-def wilson_interval(accuracy, count):
-    """[low, high] in percent: the 95 % interval of an accuracy (percent) measured on `count` images (Wilson 1927)."""
-    share, z = accuracy / 100, NORMAL_95
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
-    return [100 * (centre - half), 100 * (centre + half)]
+def run_dir(recipe: Recipe, seed: int) -> Path:
+    """Where a run is by default: named by recipe, data set if not the recipe's own, hold-out if any, and seed."""
+    own_dataset = RECIPES.get(recipe.name, Recipe()).dataset
+    parts = [recipe.name, *([recipe.dataset] if recipe.dataset != own_dataset else [])]
+    parts += [f"holdout{recipe.validation_images}"] if recipe.holdout else []
+    return RUNS / "-".join([*parts, f"seed{seed}"])
 
 
-def run_folder(recipe, seed):
-    """Where a run is, unless another folder was asked for."""
-    return RUNS / f"{recipe}-seed{seed}"
+def path(run: Path | str) -> Path:
+    """The results.json of a run's folder."""
+    return Path(run) / "results.json"
 
 
-def write(path, content):
-    """Replace a strict JSON file whole. Raises ValueError for NaN or infinity."""
-    atomic.replace_file(path, (json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+def write(run: Path | str, result: dict[str, Any]) -> None:
+    """Replace a run's results.json whole. Raises ValueError for NaN or infinity."""
+    files.write_json(path(run), result)
 
 
-def read(run):
-    """The results of a run's folder, or None where it has none. Raises ValueError when the file is not one of this
-    program."""
-    path = Path(run) / "results.json"
-    if not path.exists():
+def read(run: Path | str) -> dict[str, Any] | None:
+    """The results in a run's folder, None where it has none. Raises ValueError naming what is wrong with the file."""
+    if not path(run).exists():
         return None
+    remedy = "remove it, or train again with --overwrite (make: OVERWRITE=1)"
     try:
-        found = json.loads(path.read_bytes())
+        result = json.loads(path(run).read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): remove it, or train again with --overwrite") from error
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        raise ValueError(f"{path} does not have schema {SCHEMA}: remove it, or train again with --overwrite")
-    expected = ALWAYS + (FINALLY if found.get("finished") else ())
-    missing = [key for key in expected if found.get(key) in (None, [])]
+        raise ValueError(f"{path(run)} is not valid JSON ({error}): {remedy}") from error
+    if not isinstance(result, dict) or result.get("schema") != SCHEMA:
+        schema = result.get("schema") if isinstance(result, dict) else None
+        raise ValueError(f"{path(run)} has schema {schema}, this program reads schema {SCHEMA}: {remedy}")
+    missing = [key for key in ALWAYS if result.get(key) in (None, [])]
+    if not missing and result["finished"]:
+        missing = [key for key in final_keys(result) if result.get(key) is None]
     if missing:
-        raise ValueError(f"{path} lacks {missing[0]}: remove it, or train again with --overwrite")
-    return found
+        raise ValueError(f"{path(run)} lacks {missing[0]}: {remedy}")
+    return result
 
 
-def runs(folder=RUNS):
-    """[(name, results)] of all runs in the folder, finished ones first, best first. Warns of each that is damaged."""
-    found = []
-    for path in Path(folder).glob("[!.]*/results.json"):
+def final_keys(result: dict[str, Any]) -> tuple[str, str, str]:
+    """The keys of a finished run's accuracy, its interval, and its loss."""
+    part = "validation" if result["recipe"].get("holdout") else "test"
+    return f"final_{part}_accuracy", f"final_{part}_accuracy_ci95", f"final_{part}_loss"
+
+
+def final_figures(result: dict[str, Any]) -> tuple[str, float, list[float], float]:
+    """("test" or "validation", accuracy in percent, its 95 % interval, loss) of a finished run."""
+    keys = final_keys(result)
+    return keys[0].split("_")[1], *(result[key] for key in keys)
+
+
+def best_epoch(history: list[dict[str, float]]) -> dict[str, float]:
+    """The entry of best validation accuracy; ties go to the lower validation loss, then to the later epoch."""
+    return max(history, key=lambda entry: (entry["val_accuracy"], -entry["val_loss"], entry["epoch"]))
+
+
+def is_best(history: list[dict[str, float]], threshold: float) -> bool:
+    """Whether the last epoch validated best so far, and at least at the threshold, in percent."""
+    return best_epoch(history) is history[-1] and history[-1]["val_accuracy"] >= threshold
+
+
+def best_phrase(history: list[dict[str, float]], threshold: float) -> str:
+    """Whether the model of the last epoch is kept as the best, and why or why not."""
+    *earlier, last = history
+    if last["val_accuracy"] < threshold:
+        return f"not kept: validation below {threshold:g} %"
+    if not earlier:
+        return "new best: the first"
+    best, (word, more, less) = best_epoch(earlier), ("new best", ">", "≤")
+    if not is_best(history, threshold):
+        word, more, less = "not best", "<", ">"
+    if last["val_accuracy"] != best["val_accuracy"]:
+        return f"{word}: {last['val_accuracy']:.4g} {more} {best['val_accuracy']:.4g} %"
+    return f"{word}: loss {last['val_loss']:.3g} {less} {best['val_loss']:.3g}"
+
+
+def epoch_line(history: list[dict[str, float]], epochs: int, threshold: float) -> str:
+    """The last of so many epochs in one line, and whether its model is kept as the best."""
+    entry = history[-1]
+    parts = {"train": "train loss", "val": "validation", "test": "test"}
+    figures = [
+        f"{name} {entry[f'{part}_loss']:.4f} {entry[f'{part}_accuracy']:.2f} %"
+        for part, name in parts.items()
+        if f"{part}_loss" in entry
+    ]
+    number = f"epoch {entry['epoch']:>{len(str(epochs))}}/{epochs}"
+    return "  ".join(
+        [number, f"lr {entry['lr']:.4f}", *figures, f"{entry['seconds']:.1f} s", best_phrase(history, threshold)]
+    )
+
+
+def result_line(result: dict[str, Any], run: Path | str) -> str:
+    """The result of a finished run in one line."""
+    part, accuracy, (low, high), loss = final_figures(result)
+    return (
+        f"{part} accuracy {accuracy:.2f} % (95 % interval {low:.2f} to {high:.2f}), loss {loss:.4f}, "
+        f"{result['total_parameters']:,} parameters, {result['total_epochs']} epochs, "
+        f"{result['training_time']:.1f} s of training: {path(run)}"
+    )
+
+
+def check_same(run: Path | str, recipe: dict[str, Any], model_repr: str, seed: int, saved: dict[str, Any]) -> None:
+    """Raise ValueError when `saved`, results or a checkpoint, is of another recipe, model or seed, naming the first."""
+    wanted = {"seed": seed, **recipe}
+    for name, there in {"seed": saved["seed"], **{name: saved["recipe"].get(name) for name in recipe}}.items():
+        if there != wanted[name]:
+            raise ValueError(
+                f"{run} holds a run with {name} {there}, this one has {wanted[name]}: "
+                "use another folder, --out (make: OUT=), or replace that run, --overwrite (make: OVERWRITE=1)"
+            )
+    if saved["model_repr"] != model_repr:
+        raise ValueError(
+            f"{run} holds a run of another model: {recipe['architecture']!r} has changed in model.py since. "
+            "Replace that run with --overwrite (make: OVERWRITE=1)"
+        )
+
+
+def all_runs(folder: Path | str = RUNS) -> list[tuple[str, dict[str, Any]]]:
+    """[(name, results)] of a folder: tested runs, hold-out runs, unfinished ones, each best first. Warns of damage."""
+    runs = []
+    for file in Path(folder).glob("[!.]*/results.json"):
         try:
-            found.append((path.parent.name, read(path.parent)))
+            runs.append((file.parent.name, read(file.parent)))
         except (ValueError, OSError) as error:
             cli.warn(error)
-    return sorted(
-        found, key=lambda run: (-run[1].get("final_test_accuracy", -1), run[1].get("final_test_loss", math.inf), run[0])
-    )
+
+    def order(run: tuple[str, dict[str, Any]]) -> tuple:
+        name, result = run
+        if not result["finished"]:
+            return 2, name
+        part, accuracy, _, loss = final_figures(result)
+        return int(part == "validation"), -accuracy, loss, name
+
+    return sorted(runs, key=order)
 
 
-def table(head, rows):
-    """A Markdown table with aligned columns; the first column to the left, the others to the right."""
+def markdown_table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table with aligned columns: the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
 
-    def line(cells):
-        return (
-            "| "
-            + " | ".join(
-                cell.ljust(width) if column == 0 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-            )
-            + " |"
+    def line(cells: list[str]) -> str:
+        first, *others = (
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
         )
+        return "| " + " | ".join([first, *others]) + " |"
 
-    rule = (
-        "|"
-        + "|".join("-" * (width + 2) if column == 0 else "-" * (width + 1) + ":" for column, width in enumerate(widths))
-        + "|"
-    )
-    return "\n".join([line(head), rule, *map(line, rows)])
+    rule = [f"{'-' * (width + 1)}{':' if column else '-'}" for column, width in enumerate(widths)]
+    return "\n".join([line(head), f"|{'|'.join(rule)}|", *map(line, rows)])
 
 
-def view(found):
-    """The table of runs, best first."""
+def format_runs(runs: list[tuple[str, dict[str, Any]]]) -> str:
+    """The table of runs."""
     rows = []
-    for name, run in found:
-        if run["finished"]:
-            low, high = run["final_test_accuracy_ci95"]
-            outcome = [f"{run['final_test_accuracy']:.2f}", f"{low:.2f} to {high:.2f}", f"{run['final_test_loss']:.4f}"]
-        else:
-            outcome = ["unfinished", f"at epoch {len(run['history'])}", ""]
-        rows.append(
-            [name, f"{run['total_parameters']:,}", str(run["total_epochs"]), f"{run['training_time']:.1f}", *outcome]
-        )
-    return table(["run", "parameters", "epochs", "seconds", "test accuracy %", "95 % interval", "test loss"], rows)
+    for name, result in runs:
+        outcome = [f"unfinished, epoch {len(result['history'])}", "", "", ""]
+        if result["finished"]:
+            part, accuracy, (low, high), loss = final_figures(result)
+            measured_on = "test" if part == "test" else f"hold-out, {result['recipe']['validation_images']:,}"
+            outcome = [measured_on, f"{accuracy:.2f}", f"{low:.2f} to {high:.2f}", f"{loss:.4f}"]
+        counts = [f"{result['total_parameters']:,}", str(result["total_epochs"]), f"{result['training_time']:.1f}"]
+        rows.append([name, *counts, *outcome])
+    head = ["run", "parameters", "epochs", "seconds", "measured on", "accuracy %", "95 % interval", "loss"]
+    return markdown_table(head, rows)
 
 
-def smoothing_floor(smoothing):
-    """The lowest cross-entropy there is with label smoothing: the entropy of its targets."""
-    other = smoothing / 10
-    shares = [1 - smoothing + other, *[other] * 9]
-    return -sum(share * math.log(share) for share in shares if share)
+def min_smoothed_loss(label_smoothing: float, num_classes: int) -> float:
+    """The lowest cross-entropy that label smoothing allows: the entropy of its targets."""
+    other = label_smoothing / num_classes
+    targets = [1 - label_smoothing + other, *[other] * (num_classes - 1)]
+    return -sum(share * math.log(share) for share in targets if share)
 
 
-def checks(found, minimum, minimum_class, maximum_loss):
-    """[(what was found, whether it is good enough)] of a finished run. The loss counts from the lowest there is, which
-    label smoothing raises: what is left is the divergence of the predictions from their targets."""
-    worst = min(found["per_class_accuracy"], key=found["per_class_accuracy"].get)
-    floor = smoothing_floor(found["recipe"]["label_smoothing"])
-    loss = found["history"][-1]["train_loss"] - floor
-    numbers = [value for entry in found["history"] for value in entry.values()]
-    finite = all(map(math.isfinite, numbers))
+def checks(result: dict[str, Any], minimum: float, minimum_class: float, maximum_loss: float) -> list[tuple[str, bool]]:
+    """[(what was measured, whether it is good enough)]; the loss counts from the lowest that label smoothing allows."""
+    part, accuracy, _, _ = final_figures(result)
+    worst = min(result["per_class_accuracy"], key=result["per_class_accuracy"].get)
+    floor = min_smoothed_loss(result["recipe"]["label_smoothing"], len(result["classes"]))
+    loss = result["history"][-1]["train_loss"] - floor
+    numbers = [value for entry in result["history"] for value in entry.values()]
+    all_finite = all(map(math.isfinite, numbers))
 
-    def at_least(name, value, bound):
+    def at_least(name: str, value: float, bound: float) -> tuple[str, bool]:
         return f"{name} {value:.2f} % {'≥' if value >= bound else '<'} {bound:g} %", value >= bound
 
     return [
-        at_least("test accuracy", found["final_test_accuracy"], minimum),
-        at_least(f"lowest accuracy of a digit, {worst}:", found["per_class_accuracy"][worst], minimum_class),
+        at_least("test accuracy", accuracy, minimum)
+        if part == "test"
+        else ("a hold-out run has no test accuracy: make train without HOLDOUT", False),
+        at_least(f"lowest accuracy of a class, {worst}:", result["per_class_accuracy"][worst], minimum_class),
         (
             f"final training loss {loss:.4f} {'<' if loss < maximum_loss else '≥'} {maximum_loss:g}"
-            + (f", counted from {floor:.4f}, the lowest there is with label smoothing" if floor else ""),
+            + (f", above {floor:.4f}, the lowest that label smoothing allows" if floor else ""),
             loss < maximum_loss,
         ),
-        (f"history of {len(numbers)} numbers, {'' if finite else 'not '}all finite", finite),
+        (f"history of {len(numbers)} numbers, {'' if all_finite else 'not '}all finite", all_finite),
     ]
 
 
-def check(run, *bounds):
+def check(run: Path | str, *bounds: float) -> tuple[list[str], int]:
     """The lines on whether a run is finished and good enough, and the exit status; bounds are those of `checks`."""
-    found = read(run)
-    if found is None or not found["finished"]:
+    result = read(run)
+    if result is None or not result["finished"]:
         return [f"FAIL  {run} holds no finished run: make train"], 1
-    outcomes = checks(found, *bounds)
-    lines = [f"{'ok  ' if kept else 'FAIL'}  {run}: {text}" for text, kept in outcomes]
-    return lines, 0 if all(kept for _, kept in outcomes) else 1
+    outcomes = checks(result, *bounds)
+    lines = [f"{'ok  ' if passed else 'FAIL'}  {run}: {text}" for text, passed in outcomes]
+    return lines, 0 if all(passed for _, passed in outcomes) else 1
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     parser = cli.Parser(description="Compare runs.")
     commands = parser.add_subparsers(dest="command", parser_class=cli.Parser)
     checking = commands.add_parser("check", help="exit status 1 when a run is not good enough")
     checking.add_argument("run", help="the run's folder")
     checking.add_argument("--minimum", type=float, default=99.4, help="percent of all images (default: 99.4)")
-    checking.add_argument("--minimum-class", type=float, default=98.0, help="percent of any digit's (default: 98)")
+    checking.add_argument("--minimum-class", type=float, default=98.0, help="percent of any class (default: 98)")
     checking.add_argument("--maximum-loss", type=float, default=0.1, help="of the last training epoch (default: 0.1)")
     arguments = parser.parse_args(argv)
     if arguments.command == "check":
         lines, status = check(arguments.run, arguments.minimum, arguments.minimum_class, arguments.maximum_loss)
         print("\n".join(lines))
         return status
-    found = runs()
-    print(view(found) if found else f"no runs in {RUNS} yet: make train")
+    runs = all_runs()
+    print(format_runs(runs) if runs else f"no runs in {RUNS} yet: make train")
     return 0
 
 

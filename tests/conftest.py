@@ -4,10 +4,11 @@ import collections
 import os
 import signal
 import textwrap
+import time
 from pathlib import Path
 
-import processes
 import pytest
+import spawned
 import torch
 
 import data
@@ -19,6 +20,7 @@ FAULTS = pytest.StashKey[collections.Counter]()
 
 def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and what they start
+    torch.set_num_threads(1)  # tests run side by side, and batches here are small
     config.stash[FAULTS] = collections.Counter()
 
 
@@ -26,6 +28,16 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "inject" in item.fixturenames:
             item.add_marker("fault")
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # one of several processes that run tests
+        session.config.workeroutput["faults"] = dict(session.config.stash[FAULTS])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    node.config.stash[FAULTS].update(node.workeroutput.get("faults", {}))
 
 
 def pytest_terminal_summary(terminalreporter, exitstatus, config):
@@ -56,26 +68,27 @@ def mnist_folder():
 @pytest.fixture(scope="session")
 def mnist(mnist_folder):
     """(training, test) images of the real data; fetched where they are missing."""
-    return data.load(mnist_folder)
+    return data.load("mnist", mnist_folder, "train"), data.load("mnist", mnist_folder, "test")
 
 
 @pytest.fixture
 def small_mnist(mnist, monkeypatch):
     """Makes data.load return the first images of the real data: 1,000 to train on after the split, 50 and 500."""
-    training, test = mnist
-    monkeypatch.setattr(data, "load", lambda *_: (training[:SMALL_TRAINING], test[:SMALL_TEST]))
-    return data.load()
+    parts = {"train": mnist[0][:SMALL_TRAINING], "test": mnist[1][:SMALL_TEST]}
+    monkeypatch.setattr(data, "load", lambda name, data_dir, part, device="cpu": parts[part])
+    return parts["train"], parts["test"]
 
 
 @pytest.fixture(scope="session")
 def small_folder(mnist, tmp_path_factory):
     """The same images as four IDX files."""
     folder = tmp_path_factory.mktemp("small")
-    data.raw_folder(folder).mkdir(parents=True)
-    for prefix, images, count in zip(("train", "t10k"), mnist, (SMALL_TRAINING, SMALL_TEST), strict=True):
+    raw = data.DATASETS["mnist"].raw_dir(folder)
+    raw.mkdir(parents=True)
+    for (pixels, labels), images, count in zip(data.FILES.values(), mnist, (SMALL_TRAINING, SMALL_TEST), strict=True):
         part = images[:count]
-        data.write_idx(data.raw_folder(folder) / f"{prefix}-images-idx3-ubyte", part.levels.squeeze(1).numpy())
-        data.write_idx(data.raw_folder(folder) / f"{prefix}-labels-idx1-ubyte", part.labels.byte().numpy())
+        data.write_idx(raw / pixels, part.pixels.squeeze(1).numpy())
+        data.write_idx(raw / labels, part.labels.byte().numpy())
     return folder
 
 
@@ -100,17 +113,17 @@ def train_small(small_mnist, mnist_folder, tmp_path, capsys):
 
 @pytest.fixture(scope="session")
 def server():
-    processes.start_server()
+    spawned.start_server()
 
 
 @pytest.fixture
 def launch_script(server, small_folder, tmp_path):
-    """Starts a script on the small data as a process of its own; returns a processes.Script. Ends what is left."""
+    """Starts a script on the small data as a process of its own; returns a spawned.Script. Ends what is left."""
     started = []
 
     def start(module, *flags, fault=None, **environment):
         log = tmp_path / f"log-{len(started)}"
-        started.append(processes.Script(module, flags, small_folder, log, fault, environment))
+        started.append(spawned.Script(module, flags, small_folder, log, fault, environment))
         return started[-1]
 
     yield start
@@ -127,6 +140,15 @@ def launch(launch_script, tmp_path):
         return launch_script("train", *flags, **place)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def whole(server, small_folder, tmp_path_factory):
+    """The folder of an uninterrupted run of six epochs on the small data, and the seconds that it took."""
+    folder, start = tmp_path_factory.mktemp("whole"), time.monotonic()
+    flags = ["--batch-size", "100", "--device", "cpu", "--epochs", "6", "--out", folder / "run"]
+    assert spawned.Script("train", flags, small_folder, folder / "log").end()[0] == 0
+    return folder / "run", time.monotonic() - start
 
 
 @pytest.fixture

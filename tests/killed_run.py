@@ -7,21 +7,21 @@ import os
 import signal
 import sys
 
-import cli
-import data
-import parallel
-import run
+import spawned
+
 import train
+from support import cli, processes
+from trainer import Trainer
 
 if __name__ == "__main__":
-    data.SHA256 = {name: data.sha256(data.raw_folder(sys.argv[1]) / name) for name in data.SHA256}
+    spawned.accept(sys.argv[1])
     rank, epoch = map(int, os.environ.get("KILLED", "0,0").split(","))
-    train_epoch = run.Run.train_epoch
+    batches = Trainer.batches
 
     def die_in_epoch(self, number):
-        if (parallel.rank(), number) == (rank, epoch):
+        if (processes.rank(), number) == (rank, epoch):
             os.kill(os.getpid(), signal.SIGKILL)
-        return train_epoch(self, number)
+        return batches(self, number)
 
-    run.Run.train_epoch = die_in_epoch
-    sys.exit(cli.run(lambda: train.main(sys.argv[2:]), cli.GO_ON))
+    Trainer.batches = die_in_epoch
+    sys.exit(cli.run(lambda: train.main(sys.argv[2:]), cli.RESUME))

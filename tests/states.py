@@ -29,8 +29,8 @@ def assert_same_run(folder, other):
     assert results.read(folder)["finished"]
     assert_equal(results.read(folder), results.read(other))
     assert names(folder) == names(other)
-    for path in checkpoint.checkpoint_folder(other).iterdir():
-        assert_equal(checkpoint.load(checkpoint.checkpoint_folder(folder) / path.name), checkpoint.load(path))
+    for path in checkpoint.checkpoint_dir(other).iterdir():
+        assert_equal(checkpoint.load(checkpoint.checkpoint_dir(folder) / path.name), checkpoint.load(path))
 
 
 def names(folder):

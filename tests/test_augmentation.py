@@ -9,13 +9,14 @@ from torchvision.transforms import functional as oracle
 
 import augmentation
 import recipes
+from reporting import samples
 
 COUNT = 16
 
 
 @pytest.fixture
 def images(mnist):
-    return mnist[0][:COUNT].floats()
+    return mnist[0][:COUNT].to_float()
 
 
 def uniform(generator, low, high):
@@ -44,31 +45,31 @@ def test_affine_equals_torchvision(images, generator, fill):
         assert_same_image(ours[index], theirs)
 
 
-def test_new_pixels_take_the_nearest_edge(images):
+def test_new_pixels_take_the_nearest_border(images):
     framed = torch.nn.functional.pad(images[..., 1:-1, 1:-1], [1] * 4, value=0.5)  # so that the edge differs from zero
     zero, one = torch.zeros(COUNT), torch.ones(COUNT)
     shift = torch.stack([torch.full((COUNT,), 3.0), zero], 1)
-    moved = augmentation.affine(framed, zero, shift, one, zero, edge="nearest")
+    moved = augmentation.affine(framed, zero, shift, one, zero, padding_mode="border")
     assert_same_image(moved[..., 3:], framed[..., :-3])
     assert_same_image(moved[..., :3], framed[..., :1].expand(-1, -1, -1, 3))
 
 
 def test_brightness_equals_torchvision(images, generator):
     factor = uniform(generator, 0.5, 1.5)
-    ours = augmentation.brightness(images, factor)
+    ours = augmentation.adjust_brightness(images, factor)
     for index in range(COUNT):
         assert_same_image(ours[index], oracle.adjust_brightness(images[index], factor[index].item()))
 
 
 def test_contrast_equals_torchvision(images, generator):
     factor = uniform(generator, 0.5, 1.5)
-    ours = augmentation.contrast(images, factor)
+    ours = augmentation.adjust_contrast(images, factor)
     for index in range(COUNT):
         assert_same_image(ours[index], oracle.adjust_contrast(images[index], factor[index].item()))
 
 
 def test_erase_equals_torchvision(images, generator):
-    bounds = augmentation.rectangles(COUNT, 28, 0.7, generator)
+    bounds = augmentation.draw_rectangles(COUNT, 28, 0.7, generator)
     ours = augmentation.erase(images, *bounds, 0.13)
     assert 0 < (bounds[2] == 0).sum() < COUNT
     for index, (top, left, height, width) in enumerate(bounds.int().T.tolist()):
@@ -76,7 +77,7 @@ def test_erase_equals_torchvision(images, generator):
 
 
 def test_rectangles_keep_their_probability_area_aspect_and_place(generator):
-    top, left, height, width = augmentation.rectangles(50_000, 28, 0.2, generator)
+    top, left, height, width = augmentation.draw_rectangles(50_000, 28, 0.2, generator)
     erased = height > 0
     assert abs(erased.float().mean() - 0.2) < 0.01
     top, left, height, width = (bound[erased] for bound in (top, left, height, width))
@@ -92,11 +93,10 @@ def test_rectangles_keep_their_probability_area_aspect_and_place(generator):
 
 
 @pytest.mark.parametrize(
-    "field",
-    [{"rotation": 15}, {"translation": 0.1}, {"zoom": 0.1}, {"shear": 5}, {"brightness": 0.2}, {"contrast": 0.2}],
+    "field", [{"degrees": 15}, {"translate": 0.1}, {"scale": 0.1}, {"shear": 5}, {"brightness": 0.2}, {"contrast": 0.2}]
 )
 def test_every_image_of_a_batch_gets_its_own_draw(mnist, generator, field):
-    copies = mnist[0][:1].floats().expand(64, -1, -1, -1)
+    copies = mnist[0][:1].to_float().expand(64, -1, -1, -1)
     augmented = augmentation.augment(copies, recipes.Recipe(**field), 0.13, generator)
     assert len(augmented.flatten(1).unique(dim=0)) == 64
 
@@ -109,21 +109,21 @@ def test_draws_stay_within_the_recipe(mnist, generator):
     """The centre of a bright dot tells its rotation and shift: none leaves the limits, and they are nearly reached."""
     dots = torch.zeros(4000, 1, 28, 28)
     dots[:, :, 4, 13:15] = 1.0  # above the centre, radius 9.5 pixels
-    turned = augmentation.augment(dots, recipes.Recipe(rotation=20), 0.13, generator)
+    turned = augmentation.augment(dots, recipes.Recipe(degrees=20), 0.13, generator)
     rows, columns = torch.meshgrid(torch.arange(28.0), torch.arange(28.0), indexing="ij")
     mass = turned.sum((1, 2, 3))
     x, y = (turned[:, 0] * columns).sum((1, 2)) / mass - 13.5, (turned[:, 0] * rows).sum((1, 2)) / mass - 13.5
     angle = torch.rad2deg(torch.atan2(x, -y))
     assert 19 < angle.max() < 20.5
     assert -20.5 < angle.min() < -19
-    moved = augmentation.augment(dots, recipes.Recipe(translation=0.1), 0.13, generator)
+    moved = augmentation.augment(dots, recipes.Recipe(translate=0.1), 0.13, generator)
     shift = (moved[:, 0] * columns).sum((1, 2)) / moved.sum((1, 2, 3)) - 13.5
     assert 2.7 < shift.max() < 2.81
     assert math.isclose(shift.mean(), 0, abs_tol=0.1)
 
 
 def test_a_seed_decides_every_draw(images):
-    settings = recipes.recipe("erav3")
+    settings = recipes.get_recipe("erav3")
     first, again, other = (
         augmentation.augment(images, settings, 0.13, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
     )
@@ -132,13 +132,14 @@ def test_a_seed_decides_every_draw(images):
 
 
 def test_the_sample_shows_every_digit_first_as_it_is(mnist, tmp_path, mnist_folder):
-    images, captions = augmentation.samples(mnist[0], recipes.recipe("default"), 0)
-    columns = 1 + augmentation.DRAWS
+    images, captions, columns = samples.augmented(mnist[0], 10, recipes.get_recipe("default"), 0)
+    images = torch.from_numpy(images)
+    assert columns == 1 + samples.DRAWS
     assert images.shape == (10 * columns, 28, 28)
     assert len(captions) == len(images)
     for digit in range(10):
         first = (mnist[0].labels == digit).nonzero()[0]
-        assert images[digit * columns].equal(mnist[0].take(first).floats()[0, 0])
+        assert images[digit * columns].equal(mnist[0].index_select(first).to_float()[0, 0])
         assert not images[digit * columns + 1].equal(images[digit * columns])
-    assert augmentation.main(["--data", str(mnist_folder), "--out", str(tmp_path)]) == 0
+    assert samples.main(["--data", str(mnist_folder), "--out", str(tmp_path)]) == 0
     assert (tmp_path / "augmentation.png").read_bytes().startswith(b"\x89PNG")

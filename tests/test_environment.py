@@ -2,8 +2,10 @@ import json
 import subprocess
 
 import pytest
+from packaging.requirements import Requirement
 
 import environment
+from support import devices
 
 
 def test_a_ready_machine_passes(mnist_folder, capsys):
@@ -14,23 +16,24 @@ def test_a_ready_machine_passes(mnist_folder, capsys):
 
 
 def test_what_is_wrong_is_named_with_its_remedy(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(environment, "requirements", lambda: {"torch": "99.0", "no-such-package": "1.0"})
+    wanted = [Requirement("torch>=99.0"), Requirement("no-such-package>=1.0")]
+    monkeypatch.setattr(environment, "requirements", lambda: wanted)
     assert environment.main(["--json", "--data", str(tmp_path)]) == 1
     found = json.loads(capsys.readouterr().out)
-    assert found["torch"]["remedy"] == "needs torch >= 99.0: make env-update"
+    assert found["torch"]["remedy"] == "needs torch>=99.0: make env-update"
     assert found["no-such-package"]["found"] == "missing"
-    assert found["data"]["remedy"] == "make data"
+    assert found["data"]["remedy"] == "make data DATASET=mnist"
     assert found["python"]["ok"]
 
 
 @pytest.mark.parametrize(("floor", "enough"), [("1.9", True), ("2.0", True), ("2.0.1", False), ("2.10", False)])
 def test_versions_compare_as_numbers(monkeypatch, floor, enough):
     monkeypatch.setattr(environment.importlib.metadata, "version", lambda _: "2.0+cpu")
-    assert (environment.package_check("torch", floor).remedy == "") == enough
+    assert (environment.package_check(Requirement(f"torch>={floor}")).remedy == "") == enough
 
 
 def test_a_result_names_the_machine_it_was_made_on():
-    found = environment.describe(environment.pick_device("cpu"), "float32")
+    found = environment.describe(devices.resolve_device("cpu"), "float32")
     assert found["cpu"]
     assert found["threads"] >= 1
     assert found["commit"]

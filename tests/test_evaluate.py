@@ -1,11 +1,14 @@
 import json
 
-import processes
 import pytest
+import spawned
 import torch
 
 import evaluate
 import train
+from reporting import plots
+
+DIGITS = tuple("0123456789")
 
 
 @pytest.fixture
@@ -14,7 +17,7 @@ def by_hand():
     logits = torch.full((5, 10), -10.0)
     for image, predicted in enumerate([0, 9, 1, 1, 9]):
         logits[image, predicted] = 10.0
-    return evaluate.Evaluation(logits, torch.tensor([0, 0, 1, 2, 9]))
+    return evaluate.Evaluation(logits, torch.tensor([0, 0, 1, 2, 9]), DIGITS)
 
 
 def test_figures_of_a_case_made_by_hand(by_hand):
@@ -27,9 +30,9 @@ def test_figures_of_a_case_made_by_hand(by_hand):
 def test_the_most_confident_mistakes_come_first():
     logits = torch.zeros(3, 10)
     logits[0, 1], logits[1, 2], logits[2, 2] = 1.0, 5.0, 9.0
-    found = evaluate.Evaluation(logits, torch.tensor([0, 1, 2]))
+    found = evaluate.Evaluation(logits, torch.tensor([0, 1, 2]), DIGITS)
     assert found.misclassified == [1, 0]
-    assert [mistake["predicted"] for mistake in found.summary()["misclassified"]] == [2, 1]
+    assert [mistake["predicted"] for mistake in found.summary()["misclassified"]] == ["2", "1"]
     assert found.summary()["misclassified"][0]["confidence"] == pytest.approx(logits[1].softmax(0)[2].item())
 
 
@@ -40,7 +43,7 @@ def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy():
     logits = torch.zeros(6, 10)
     logits[:, 3] = (9 * confidence / (1 - confidence)).log()
     labels = torch.tensor([3, 3, 3, 3, 4, 4])
-    error = evaluate.Evaluation(logits, labels).calibration_error
+    error = evaluate.Evaluation(logits, labels, DIGITS).calibration_error
     assert error == pytest.approx(100 * (4 * 0.05 + 2 * 0.55) / 6, abs=1e-3)
 
 
@@ -52,10 +55,10 @@ def test_confusion_has_true_digits_in_rows(by_hand):
 
 
 def test_the_counts_stand_under_their_digits(by_hand):
-    lines = evaluate.report(by_hand).splitlines()
-    head = next(line for line in lines if line.startswith("digit"))
-    row = next(line for line in lines if line.startswith("    2 "))
-    assert row[head.index("1", head.index("for"))] == "1"
+    lines = evaluate.format_evaluation(by_hand).splitlines()
+    head = next(line for line in lines if line.startswith("| true"))
+    row = next(line for line in lines if line.startswith("| 2 "))
+    assert row[head.index(" 1 ") + 1] == "1"
     assert len(row) == len(head)
 
 
@@ -71,6 +74,7 @@ def test_a_run_is_evaluated_from_its_newest_checkpoint(train_small, tmp_path, ca
     assert found["accuracy"] == accuracy
     assert (found["epoch"], found["images"], sum(map(sum, found["confusion"]))) == (2, 500, 500)
     assert len(found["misclassified"]) == round(500 * (1 - accuracy / 100))
+    assert plots.main([str(tmp_path / "run")]) == 0
     for name in ("per_class.png", "confusion.png", "misclassified.png"):
         assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
 
@@ -83,16 +87,16 @@ def test_without_a_checkpoint_the_remedy_is_named(tmp_path):
 def test_dropout_is_off(small_mnist):
     network = torch.nn.Sequential(torch.nn.Dropout(0.9), torch.nn.Flatten(), torch.nn.Linear(784, 10))
     _, test = small_mnist
-    first, second = (evaluate.evaluate(network, test, lambda images: images).logits for _ in range(2))
+    first, second = (evaluate.evaluate(network, test, DIGITS).logits for _ in range(2))
     assert first.equal(second)
 
 
-@pytest.mark.parametrize(("act", "status"), [(processes.terminate, 143), (processes.interrupt, 130)])
+@pytest.mark.parametrize(("act", "status"), [(spawned.terminate, 143), (spawned.interrupt, 130)])
 def test_a_signal_stops_an_evaluation_with_a_line(launch, launch_script, tmp_path, inject, act, status):
     assert launch("--epochs", 1).end()[0] == 0
     inject("signal in evaluation")
     name = "SIGTERM" if status == 143 else "Ctrl-C"
-    ended = launch_script("evaluate", tmp_path / "run", fault=processes.InEvaluation(act)).end()
+    ended = launch_script("evaluate", tmp_path / "run", fault=spawned.InEvaluation(act)).end()
     assert ended == (status, "", f"evaluate.py: stopped by {name}\n")
 
 

@@ -2,27 +2,17 @@
 
 import random
 import signal
-import time
 
-import processes
 import pytest
+import spawned
 import states
 
 import checkpoint
-import lock
 import results
+from support import files
 
 SETTINGS = ("--epochs", 6)
 SAVING_LINES = 300  # of the some 700 that saving runs in such a run: three kills find their place
-
-
-@pytest.fixture
-def whole(launch, tmp_path):
-    """The folder of an uninterrupted run, and the seconds that it took."""
-    start = time.monotonic()
-    status, _, errors = launch(*SETTINGS, out="whole").end()
-    assert (status, errors) == (0, "")
-    return tmp_path / "whole", time.monotonic() - start
 
 
 def newest_whole(folder):
@@ -40,8 +30,8 @@ def is_finished(folder):
 def start_and_kill(launch, out, seconds, draw, inject, *flags):
     """Start a run and kill it at a random moment, more often than not one of saving."""
     if draw.random() < 0.6:
-        moment, act = draw.randint(1, SAVING_LINES), draw.choice([processes.kill, processes.tear_and_kill])
-        training = launch(*SETTINGS, *flags, out=out, fault=processes.SavingLines(moment, act))
+        moment, act = draw.randint(1, SAVING_LINES), draw.choice([spawned.kill, spawned.tear_and_kill])
+        training = launch(*SETTINGS, *flags, out=out, fault=spawned.SavingLines(moment, act))
     else:
         training = launch(*SETTINGS, *flags, out=out)
         training.process.join(draw.uniform(0, seconds / 2))
@@ -56,7 +46,7 @@ def assert_goes_on(launch, out, expected, newest):
     status, output, errors = launch(*SETTINGS, out=out.name).end()
     assert status == 0, errors
     if newest and not finished:
-        assert f"going on after epoch {newest} of 6" in output
+        assert f"resuming after epoch {newest} of 6" in output
     states.assert_same_run(out, expected)
 
 
@@ -104,5 +94,5 @@ def test_a_soak_of_random_faults_in_one_folder_leaves_the_right_run_and_nothing_
     status, _, errors = launch(*SETTINGS).end()
     assert status == 0, errors
     states.assert_same_run(out, whole[0])
-    with lock.held(out):  # by no process any more
+    with files.lock(out):  # by no process any more
         pass

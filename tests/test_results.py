@@ -6,23 +6,19 @@ import torch
 import torch.nn.functional as functional
 from made_up import put, run
 
+import recipes
 import results
-
-
-def test_wilson_interval_is_the_textbook_one():
-    low, high = results.wilson_interval(90.0, 100)
-    assert (round(low, 2), round(high, 2)) == (82.56, 94.48)  # Wilson 1927 for 90 of 100
-    assert results.wilson_interval(100.0, 100)[1] == 100.0
+from support import intervals
 
 
 def test_runs_are_shown_best_first_and_unfinished_last(tmp_path):
     unfinished = {key: value for key, value in run(0).items() if not key.startswith("final")} | {"finished": False}
     put(tmp_path, {"a-seed0": run(99.4), "b-seed0": unfinished, "c-seed0": run(99.6)})
-    lines = results.view(results.runs(tmp_path)).splitlines()
+    lines = results.format_runs(results.all_runs(tmp_path)).splitlines()
     assert [line.split()[1] for line in lines[2:]] == ["c-seed0", "a-seed0", "b-seed0"]
     assert "19,000" in lines[2]
     assert "99.60" in lines[2]
-    low, high = results.wilson_interval(99.6, 10_000)
+    low, high = intervals.wilson_interval(99.6, 10_000)
     assert f"{low:.2f} to {high:.2f}" in lines[2]
     assert "unfinished" in lines[4]
     assert len({len(line) for line in lines}) == 1
@@ -30,7 +26,7 @@ def test_runs_are_shown_best_first_and_unfinished_last(tmp_path):
 
 def test_results_are_strict_json(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
-        results.write(tmp_path / "results.json", {"loss": float("nan")})
+        results.write(tmp_path, {"loss": float("nan")})
     assert not list(tmp_path.iterdir())
 
 
@@ -50,7 +46,9 @@ FINE = {
 EMPTY = json.dumps(run(99.0, history=[]))
 
 
-@pytest.mark.parametrize("content", ['{"schema": 1}', EMPTY, '{"schema": 1, "finished": true}', "[" * 200_000, "3"])
+@pytest.mark.parametrize(
+    "content", ['{"schema": 2}', EMPTY, '{"schema": 2, "finished": true}', '{"schema": 1}', "[" * 200_000, "3"]
+)
 def test_results_of_another_make_are_refused_and_do_not_hide_the_others(tmp_path, capsys, inject, content):
     put(tmp_path, {"a-seed0": run(99.4)})
     (tmp_path / "b-seed0").mkdir()
@@ -60,7 +58,7 @@ def test_results_of_another_make_are_refused_and_do_not_hide_the_others(tmp_path
     inject("folder in the place of a file")
     with pytest.raises(ValueError, match="remove it, or train again"):
         results.read(tmp_path / "b-seed0")
-    assert [name for name, _ in results.runs(tmp_path)] == ["a-seed0"]
+    assert [name for name, _ in results.all_runs(tmp_path)] == ["a-seed0"]
     assert capsys.readouterr().err.count("warning: ") == 2
 
 
@@ -69,7 +67,7 @@ def test_results_of_another_make_are_refused_and_do_not_hide_the_others(tmp_path
     [
         ({}, None),
         ({"final_test_accuracy": 99.3}, "test accuracy 99.30 % < 99.4 %"),
-        ({"per_class_accuracy": {"0": 99.0, "1": 97.9}}, "lowest accuracy of a digit, 1: 97.90 % < 98 %"),
+        ({"per_class_accuracy": {"0": 99.0, "1": 97.9}}, "lowest accuracy of a class, 1: 97.90 % < 98 %"),
         ({"history": [{"epoch": 1, "train_loss": 0.11}]}, "final training loss 0.1100 ≥ 0.1"),
         ({"history": [{"epoch": 1, "train_loss": math.nan}]}, "final training loss nan ≥ 0.1"),
         ({"history": [{"val_loss": math.inf, "train_loss": 0.01}]}, "history of 2 numbers, not all finite"),
@@ -88,8 +86,8 @@ def test_the_training_loss_counts_from_the_lowest_that_label_smoothing_allows(tm
     targets = torch.full((10,), 0.01)
     targets[3] = 0.91
     perfect = functional.cross_entropy(targets.log(), torch.tensor(3), label_smoothing=0.1).item()
-    assert results.smoothing_floor(0.1) == pytest.approx(perfect)
-    assert results.smoothing_floor(0.0) == 0
+    assert results.min_smoothed_loss(0.1, 10) == pytest.approx(perfect)
+    assert results.min_smoothed_loss(0.0, 10) == 0
     for loss, status in ((perfect + 0.05, 0), (perfect + 0.15, 1)):
         history = [{"epoch": 1, "train_loss": loss}]
         put(tmp_path, {"run": run(99.5, **FINE | {"recipe": smoothed, "history": history})})
@@ -101,3 +99,26 @@ def test_check_fails_without_a_finished_run(tmp_path, capsys):
     assert results.check(tmp_path / "run", 0, 0, 9)[1] == 1
     assert results.main(["check", str(tmp_path / "none")]) == 1
     assert "holds no finished run" in capsys.readouterr().out
+
+
+def test_a_hold_out_run_is_marked_sorted_behind_the_tested_ones_and_proves_nothing(tmp_path):
+    held_out = {key: value for key, value in run(99.9).items() if not key.startswith("final")} | FINE
+    held_out["recipe"] = {"name": "default", "label_smoothing": 0.0, "holdout": True, "validation_images": 10_000}
+    figures = {"accuracy": 99.9, "accuracy_ci95": [99.8, 99.95], "loss": 0.01}
+    held_out |= {f"final_validation_{name}": value for name, value in figures.items()}
+    put(tmp_path, {"a-seed0": run(99.4), "a-holdout10000-seed0": held_out})
+    lines = results.format_runs(results.all_runs(tmp_path)).splitlines()
+    assert "a-seed0" in lines[2]
+    assert "hold-out, 10,000" in lines[3]
+    lines, status = results.check(tmp_path / "a-holdout10000-seed0", 99.4, 98, 0.1)
+    assert status == 1
+    assert "a hold-out run has no test accuracy" in lines[0]
+
+
+def test_a_run_is_named_by_what_is_not_its_recipes_own():
+    recipe = recipes.get_recipe("fast")
+    assert results.run_dir(recipe, 3).name == "fast-seed3"
+    assert results.run_dir(recipes.change(recipe, {"dataset": "fashion-mnist"}), 0).name == "fast-fashion-mnist-seed0"
+    held_out = recipes.change(recipe, {"holdout": True, "validation_images": 10_000})
+    assert results.run_dir(held_out, 0).name == "fast-holdout10000-seed0"
+    assert results.run_dir(recipes.Recipe(name="mine"), 0).name == "mine-seed0"

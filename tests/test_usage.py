@@ -12,26 +12,25 @@ import pytest
 from hypothesis import strategies
 from made_up import put, run
 
-import augmentation
-import benchmark
 import checkpoint
-import cli
 import data
 import environment
 import evaluate
-import lr_finder
-import model
-import parallel
 import recipes
-import records
-import report
 import results
 import train
+from experiments import benchmark, records, tables
+from reporting import find_lr, plots, report, rules, samples
+from support import cli, devices, launch
 
 SCRIPTS = (
-    *(augmentation, benchmark, data, environment, evaluate, lr_finder),
-    *(model, parallel, records, report, results, train),
+    *(benchmark, data, environment, evaluate, find_lr, launch, plots),
+    *(records, report, results, rules, samples, tables, train),
 )
+
+
+def script_name(script):
+    return f"{script.__name__.split('.')[-1]}.py"
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def start(monkeypatch, capsys):
     """Runs a script as the command line would; returns (exit status, errors)."""
 
     def run(script, *arguments):
-        monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py"])
+        monkeypatch.setattr(sys, "argv", [script_name(script)])
         try:
             status = cli.run(lambda: script.main([str(argument) for argument in arguments]))
         except SystemExit as stop:
@@ -52,7 +51,7 @@ def start(monkeypatch, capsys):
 USAGE = [
     *(
         (script, ["--no-such-flag"], "--no-such-flag")
-        for script in (benchmark, data, environment, model, results, train)
+        for script in (benchmark, data, environment, results, rules, tables, train)
     ),
     (evaluate, ["run", "--no-such-flag"], "--no-such-flag"),
     (records, ["fast", "--no-such-flag"], "--no-such-flag"),
@@ -70,27 +69,29 @@ USAGE = [
     (train, ["--nesterov", "maybe"], "nesterov"),
     (train, ["--architecture", "resnet"], "'resnet'"),
     (train, ["--device", "tpu"], "'tpu'"),
+    (train, ["--dataset", "cifar10"], "unknown dataset 'cifar10'; there are: mnist, fashion-mnist"),
+    (train, ["--validation-images", "0"], "validation_images"),
+    (data, ["--dataset", "cifar10"], "cifar10"),
     (train, ["--seed", "-1"], "seed"),
     (train, ["--seed", str(2**63)], "seed"),
     (train, ["--seed", "one"], "seed"),
     (train, ["extra"], "extra"),
     (train, ["--config", "none.toml"], "none.toml"),
     (train, ["--config", "none.yaml"], "must end in .json or .toml"),
-    (lr_finder, ["--finder-steps", "1"], "finder_steps must be between 10"),
-    (lr_finder, ["--finder-start", "20"], "finder_end must be above finder_start"),
-    (augmentation, ["--rotation", "999"], "rotation must be between 0 and 180"),
+    (find_lr, ["--finder-num-iter", "1"], "finder_num_iter must be between 10"),
+    (find_lr, ["--finder-start-lr", "20"], "finder_end_lr must be above finder_start_lr"),
+    (samples, ["--degrees", "999"], "degrees must be between 0 and 180"),
     (report, [], "run"),
     (evaluate, [], "run"),
-    (model, ["resnet"], "'resnet'"),
-    (model, ["default", "--check", "speed"], "speed"),
+    (rules, ["resnet"], "'resnet'"),
+    (rules, ["default", "--check", "speed"], "speed"),
     (records, ["quick"], "'quick'"),
     (records, ["fast", "--seeds", "0"], "--seeds"),
     (records, ["fast", "--jobs", "-1"], "--jobs"),
-    (records, ["fast", "--processes", "1000"], "cores"),
     (records, ["fast", "--seeds", "many"], "many"),
-    (parallel, ["0", "train.py"], "got 0"),
-    (parallel, ["1000", "train.py"], "got 1000"),
-    (parallel, ["two", "train.py"], "two"),
+    (launch, ["0", "train.py"], "got 0"),
+    (launch, ["1000", "train.py"], "got 1000"),
+    (launch, ["two", "train.py"], "two"),
     (results, ["compare"], "compare"),
     (results, ["check", "run", "--minimum", "all"], "all"),
 ]
@@ -103,7 +104,7 @@ def test_wrong_usage_is_one_line_and_status_2(start, tmp_path, monkeypatch, inje
     status, errors = start(script, *arguments)
     assert status == 2
     assert errors.count("\n") == 1
-    assert errors.startswith(f"{script.__name__}.py")
+    assert errors.startswith(script_name(script))
     assert named in errors
     assert not list(tmp_path.iterdir())
 
@@ -119,7 +120,7 @@ def test_help_tells_what_a_script_does(script, capsys):
 @pytest.mark.parametrize("script", [train, evaluate])
 def test_a_device_that_is_not_there_is_refused(start, tmp_path, monkeypatch, inject, script):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(environment.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(devices.torch.cuda, "is_available", lambda: False)
     inject("absent device")
     status, errors = start(script, *(["run"] if script is evaluate else []), "--device", "cuda")
     assert status in (1, 2)
@@ -164,11 +165,13 @@ def test_a_damaged_run_does_not_hide_the_others(tmp_path, monkeypatch, start, ca
 def fitting(field):
     """Values that a field of Recipe may have."""
     low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+    if field.name == "dataset":
+        return strategies.sampled_from(list(data.DATASETS))
     if field.name == "architecture":
         return strategies.sampled_from(["default", "fast", "mnist-7824", "erav3"])
     if field.type is bool:
         return strategies.booleans().map(str)
-    if field.name == "finder_steps":  # all of them are run
+    if field.name == "finder_num_iter":  # all of them are run
         return strategies.integers(low, 30).map(str)
     if field.type is int:
         return strategies.integers(low, int(min(high, 10**30))).map(str) | strategies.integers(low, 60).map(str)
@@ -199,8 +202,8 @@ IMAGES = 150
 
 @pytest.mark.parametrize("examples", [30, pytest.param(200, marks=pytest.mark.slow)])
 def test_random_flags_never_end_in_a_traceback_or_a_damaged_file(mnist, tmp_path, monkeypatch, inject, examples):
-    few = tuple(images[:IMAGES] for images in mnist)
-    monkeypatch.setattr(data, "load", lambda *_: few)
+    few = dict(zip(("train", "test"), (images[:IMAGES] for images in mnist), strict=True))
+    monkeypatch.setattr(data, "load", lambda name, data_dir, part, device: few[part])
     monkeypatch.setattr(sys, "argv", ["train.py"])
     save = checkpoint.save
 
@@ -219,7 +222,7 @@ def test_random_flags_never_end_in_a_traceback_or_a_damaged_file(mnist, tmp_path
         arguments = [
             recipe,
             "--batch-size=50",
-            "--finder-steps=10",
+            "--finder-num-iter=10",
             f"--out={tmp_path / 'run'}",
             "--device=cpu",
             *changes,
@@ -237,7 +240,7 @@ def test_random_flags_never_end_in_a_traceback_or_a_damaged_file(mnist, tmp_path
 
 def assert_whole(folder):
     """No file of a run's folder is damaged or half written."""
-    found = checkpoint.checkpoint_folder(folder)
+    found = checkpoint.checkpoint_dir(folder)
     assert all(checkpoint.is_whole(path) for path in found.glob("*.pt"))
     assert not list(folder.rglob(".*.partial"))
     if (folder / "results.json").exists():
@@ -258,6 +261,8 @@ MAKE = [
     (["check-params", "RECIPE=quick"], "quick"),
     (["check-params", "CONFIG=mine.toml"], "takes RECIPE, not CONFIG"),
     (["records", "LR=auto"], "takes RECIPE, not LR"),
+    (["records", "DATASET=fashion-mnist"], "takes RECIPE, not DATASET"),
+    (["records", "NPROC=2"], "takes RECIPE, not NPROC"),
     (["records", "SEEDS=0"], "--seeds"),
     (["records", "JOBS=x"], "x"),
 ]
@@ -281,18 +286,23 @@ def test_a_bad_variable_of_make_is_one_line_and_fails(mnist_folder, inject, word
     [
         (["train"], "train.py --recipe default --seed 0"),
         (["train", "RECIPE=fast", "SEED=3", "EPOCHS=2", "OUT=here"], "--recipe fast --seed 3 --epochs 2 --out here"),
-        (["train", "LR=auto"], "--find-rate true"),
+        (["train", "LR=auto"], "--find-lr true"),
         (["train", "LR=0.1"], "--learning-rate 0.1"),
         (["train", "CONFIG=mine.toml"], "train.py --config mine.toml --data"),
-        (["train", "CONFIG=mine.toml", "SEED=3", "LR=auto"], "mine.toml --seed 3 --data data --find-rate true"),
-        (["train", "NPROC=2"], "parallel.py 2 train.py"),
-        (["find-lr", "CONFIG=mine.toml"], "lr_finder.py --config mine.toml"),
-        (["show-augmentation", "RECIPE=erav3"], "augmentation.py --recipe erav3 --seed 0"),
+        (["train", "CONFIG=mine.toml", "SEED=3", "LR=auto"], "mine.toml --seed 3 --data data --find-lr true"),
+        (["train", "NPROC=2"], "-m support.launch 2 train.py"),
+        (["train", "HOLDOUT=10000"], "--holdout true --validation-images 10000 --data"),
+        (["train", "DATASET=fashion-mnist"], "--seed 0 --dataset fashion-mnist --data"),
+        (["report", "DATASET=fashion-mnist", "HOLDOUT=50"], "results/default-fashion-mnist-holdout50-seed0"),
+        (["data", "DATASET=fashion-mnist"], "data.py --dataset fashion-mnist"),
+        (["find-lr", "CONFIG=mine.toml"], "-m reporting.find_lr --config mine.toml"),
+        (["show-augmentation", "RECIPE=erav3"], "-m reporting.samples --recipe erav3 --seed 0"),
         (["show-model", "RECIPE=erav3"], "model.py erav3"),
+        (["evaluate", "DATASET=mnist"], "evaluate.py results/default-seed0"),
         (["evaluate", "SEED=3"], "evaluate.py results/default-seed3"),
-        (["report", "OUT=here"], "report.py here"),
+        (["report", "OUT=here"], "-m reporting.report here"),
         (["check-results", "RUN=there", "MINIMUM=99"], "there --minimum 99 --minimum-class 98 --maximum-loss 0.1"),
-        (["records", "RECIPE=published", "SEEDS=1"], "records.py published --seeds 1"),
+        (["records", "RECIPE=published", "SEEDS=1"], "-m experiments.records published --seeds 1"),
     ],
 )
 def test_make_passes_on_what_it_is_given(words, passed_on):

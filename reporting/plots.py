@@ -1,0 +1,245 @@
+"""Plots: each a function that draws plain values as a figure.
+
+    python -m reporting.plots results/default-seed0 [--data data]
+
+draws the evaluation.json of a run's folder: per_class.png, confusion.png and misclassified.png.
+"""
+
+import io
+import json
+import math
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+import checkpoint
+from evaluate import format_mistake, load_images
+from support import cli, files
+
+matplotlib.use("agg")  # a file is drawn, no window
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+GREY, BLUE, RED, GREEN = "#9aa3af", "#2f81f7", "#e5534b", "#3fb950"  # to be seen on white and on black
+LIGHT = {"image.cmap": "gray_r", "font.size": 9, "legend.frameon": False} | {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+INK, PAPER = "#c9d1d9", "#0d1117"
+DARK = (
+    LIGHT
+    | {"image.cmap": "gray", "figure.facecolor": PAPER, "axes.facecolor": PAPER}
+    | dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
+)
+SHOWN = 500  # images in a grid, at most
+
+
+def render(plot: Callable[..., Figure], *content: Any, dark: bool = False) -> bytes:
+    """The bytes of a PNG of a plot."""
+    buffer = io.BytesIO()
+    with pyplot.rc_context(DARK if dark else LIGHT):
+        figure = plot(*content)
+        figure.savefig(buffer, dpi=150)
+        pyplot.close(figure)
+    return buffer.getvalue()
+
+
+def save(path: Path | str, plot: Callable[..., Figure], *content: Any) -> None:
+    """Draw a plot into a PNG file, replaced whole."""
+    files.replace_file(path, render(plot, *content))
+
+
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure, and its axes, of a size in inches."""
+    return pyplot.subplots(figsize=(width, height), layout="constrained")
+
+
+def speeds(bench: dict[str, Any]) -> Figure:
+    """The benchmark's record: seconds per epoch of each recipe, as published and here."""
+    names = list(bench["speeds"])
+    longest = max(max(seconds) for ways in bench["speeds"].values() for seconds in ways.values())
+    figure, axes = canvas(8, 0.62 * len(names) + 1.2)
+    for row, name in enumerate(names):
+        ways = bench["speeds"][name]
+        for way, colour, shift in (("published", GREY, -0.2), ("here", BLUE, 0.2)):
+            if way in ways:
+                seconds = statistics.median(ways[way])
+                place = row + shift * ("published" in ways)
+                axes.barh(place, seconds, 0.38, color=colour)
+                axes.text(seconds + 0.01 * longest, place, f"{seconds:.1f} s", va="center")
+    axes.set_yticks(range(len(names)), [f"{name}\n{bench['parameters'][name]:,} parameters" for name in names])
+    axes.invert_yaxis()
+    axes.set_xlim(right=axes.get_xlim()[1] * 1.06)
+    axes.set_xlabel(f"seconds per epoch of {bench['images']:,} images")
+    axes.legend(["as published", "here"], loc="lower right")
+    return figure
+
+
+def range_test(curve: dict[str, list[float]], suggestions: dict[str, float]) -> Figure:
+    """A range test: the loss over the learning rate, and what each rule suggests."""
+    figure, axes = canvas(7, 4)
+    axes.plot(curve["lrs"], curve["losses"], color=GREY, linewidth=0.8, label="loss of a batch")
+    axes.plot(curve["lrs"], curve["smoothed"], color=BLUE, linewidth=2, label="smoothed")
+    for (rule, lr), mark in zip(suggestions.items(), "osD", strict=True):
+        loss = float(np.interp(lr, curve["lrs"], curve["smoothed"]))
+        label = f"{rule.replace('_', ' ')}: {lr:.3g}"
+        axes.plot(lr, loss, mark, color=RED, markersize=8, markeredgewidth=1.5, fillstyle="none", label=label)
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.3 * curve["smoothed"][0])
+    axes.set(xlabel="learning rate", ylabel="loss")
+    axes.legend(loc="lower left")
+    return figure
+
+
+def epoch_axes(label: str) -> tuple[Figure, Axes]:
+    """A small figure whose x-axis counts epochs."""
+    figure, axes = canvas(5, 3.4)
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    axes.grid(axis="y", color=GREY, alpha=0.3)
+    axes.set(xlabel="epoch", ylabel=label)
+    return figure, axes
+
+
+def mark_log_axis(axes: Axes, label: Callable[[float], float]) -> None:
+    """Make the y-axis logarithmic, with marks at 1, 2 and 5 and what `label` makes of them."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{label(value):g}"))
+    axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+
+
+def draw_history(
+    axes: Axes, history: list[dict[str, float]], key: str, shape: Callable, digits: int, unit: str
+) -> None:
+    """Draw a figure of the history, such as loss, for each part of the data; `shape` makes an ordinate of a value."""
+    for part, name, colour in (("train", "train", GREY), ("val", "validation", GREEN), ("test", "test", BLUE)):
+        if f"{part}_{key}" in history[0]:
+            values = [entry[f"{part}_{key}"] for entry in history]
+            label = f"{name}: {values[-1]:.{digits}f}{unit} at the end"
+            epochs, ordinates = [entry["epoch"] for entry in history], [shape(value) for value in values]
+            axes.plot(epochs, ordinates, "o-", color=colour, markersize=3.5, label=label)
+    axes.legend(loc="best")
+
+
+def accuracy(history: list[dict[str, float]]) -> Figure:
+    """Accuracy over the epochs, on a logarithmic axis of errors; validation only where nothing was tested."""
+    figure, axes = epoch_axes("accuracy %")
+    tested = [{key: value for key, value in entry.items() if key != "val_accuracy"} for entry in history]
+    shown = tested if "test_accuracy" in history[0] else history
+    draw_history(axes, shown, "accuracy", lambda value: max(100 - value, 0.01), 2, " %")  # the axis has no 0
+    mark_log_axis(axes, lambda error: 100 - error)
+    errors = [error for line in axes.lines for error in line.get_ydata()]
+    axes.set_ylim(min(105, 2 * max(errors)), min(errors) / 2.5)  # so that there are marks
+    return figure
+
+
+def loss(history: list[dict[str, float]]) -> Figure:
+    """Training, validation and test loss over the epochs."""
+    figure, axes = epoch_axes("loss")
+    draw_history(axes, history, "loss", lambda value: value, 4, "")
+    mark_log_axis(axes, lambda value: value)
+    return figure
+
+
+def learning_rate(lrs: list[float], steps_per_epoch: int) -> Figure:
+    """The learning rate at each step."""
+    figure, axes = epoch_axes("learning rate")
+    bounds = [index / steps_per_epoch for index in range(len(lrs) + 1)]
+    axes.plot(bounds, [*lrs, lrs[-1]], color=BLUE, drawstyle="steps-post")
+    axes.set_ylim(0, 1.08 * max(lrs) or 1)
+    return figure
+
+
+def slanted(names: list[str]) -> dict[str, Any]:
+    """How tick labels of these names are drawn so that they do not touch."""
+    return {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 2 else {}
+
+
+def per_class(accuracies: dict[str, float]) -> Figure:
+    """Bars of {class name: accuracy in percent}."""
+    figure, axes = canvas(5, 3.4)
+    lowest = math.floor(min(accuracies.values()) - 0.3)
+    bars = axes.bar(range(len(accuracies)), accuracies.values(), color=BLUE)
+    axes.bar_label(bars, [f"{value:.1f}" for value in accuracies.values()], padding=2)
+    axes.set_xticks(range(len(accuracies)), accuracies.keys(), **slanted(list(accuracies)))
+    axes.set_ylim(max(0, lowest), 100 + 0.1 * (100 - lowest))
+    axes.set_yticks([tick for tick in axes.get_yticks() if tick <= 100])
+    axes.set(xlabel="class", ylabel="accuracy %")
+    return figure
+
+
+def confusion(counts: list[list[int]], classes: list[str]) -> Figure:
+    """A confusion matrix, rows the true classes; the colour is that of the errors."""
+    counts = np.asarray(counts)
+    errors = np.where(np.eye(len(counts), dtype=bool), 0, counts)
+    figure, axes = canvas(5, 4.6)
+    shades = np.where(errors > 0, 0.15 + 0.65 * errors / max(1, errors.max()), 0)
+    axes.imshow(np.ones_like(errors), cmap=matplotlib.colors.ListedColormap([RED]), alpha=shades)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            axes.text(column, row, f"{count}", ha="center", va="center", size=8)
+    places = range(len(classes))
+    axes.set_xticks(places, classes, **slanted(classes))
+    axes.set_yticks(places, classes)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_xticks([place - 0.5 for place in places], minor=True)
+    axes.set_yticks([place - 0.5 for place in places], minor=True)
+    axes.grid(which="minor", color=GREY, alpha=0.25)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def image_grid(images: np.ndarray, captions: list[str], columns: int) -> Figure:
+    """Images [N, H, W] in 0..1 under their captions, which widen the columns; a caption that ends in ! is red."""
+    height, width = images.shape[1:]
+    margin, top_margin, pixels_per_inch, per_character = 4, height // 3 + 1, 44.5, 2.5
+    across = max(width + margin, math.ceil(per_character * max(map(len, captions), default=0)) + margin)
+    down = height + top_margin
+    columns = max(1, columns * (width + margin) // across)
+    rows = max(1, math.ceil(len(images) / columns))
+    sheet = np.full((rows * down, columns * across), np.nan)
+    figure, axes = pyplot.subplots(figsize=(columns * across / pixels_per_inch, rows * down / pixels_per_inch))
+    figure.subplots_adjust(0, 0, 1, 1)
+    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        top, left = down * (index // columns) + top_margin - 2, across * (index % columns) + (across - width) // 2
+        sheet[top : top + height, left : left + width] = image
+        colour = {"color": RED} if caption.endswith("!") else {}
+        place = {"x": left + width / 2, "y": top - 1.2, "ha": "center", "va": "bottom"}
+        axes.text(s=caption.rstrip("!"), size=7.5, **place, **colour)
+    axes.imshow(sheet, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    axes.set_axis_off()
+    return figure
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = cli.Parser(description="Draw what evaluate.py wrote into a run's folder.")
+    parser.add_argument("run", type=Path, help="the run's folder, such as results/default-seed0")
+    parser.add_data()
+    arguments = parser.parse_args(argv)
+    path, state = arguments.run / "evaluation.json", checkpoint.load_newest(arguments.run)
+    if state is None or not path.exists():
+        raise FileNotFoundError(f"no evaluation of a checkpoint in {arguments.run}: make evaluate")
+    evaluation = json.loads(path.read_bytes())
+    mistakes = evaluation["misclassified"][:SHOWN]
+    _, images = load_images(state, arguments.data, "cpu")
+    wrong = images.pixels[[mistake["index"] for mistake in mistakes], 0].numpy() / 255
+    drawn = {
+        "per_class.png": (per_class, evaluation["per_class_accuracy"]),
+        "confusion.png": (confusion, evaluation["confusion"], state["classes"]),
+        "misclassified.png": (image_grid, wrong, [format_mistake(mistake) for mistake in mistakes], 12),
+    }
+    for name, plot in drawn.items():
+        save(arguments.run / name, *plot)
+    print(", ".join(str(arguments.run / name) for name in drawn))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,51 @@
+"""Samples: training images as they are, and as a recipe's augmentation shows them to the model.
+
+    python -m reporting.samples --recipe default [--seed 0] [--data data] [--out DIR]
+
+and every field of a recipe as a flag; writes augmentation.png.
+"""
+
+import argparse
+import sys
+
+import numpy as np
+import torch
+
+import augmentation
+import data
+import recipes
+import results
+from recipes import Recipe
+from reporting import plots
+from support import cli
+
+DRAWS = 7  # of each class's image
+
+
+def augmented(images: data.Images, num_classes: int, recipe: Recipe, seed: int) -> tuple[np.ndarray, list[str], int]:
+    """(images [N, H, W] in 0..1, captions, images per row): an image of each class, and draws of its augmentation."""
+    places = [(images.labels == label).nonzero().flatten().tolist() for label in range(num_classes)]
+    first = [place[0] for place in places if place]
+    originals = images.index_select(torch.tensor(first, device=images.labels.device)).to_float().cpu()
+    generator, mean = torch.Generator().manual_seed(seed), data.normalization(images).mean
+    drawn = augmentation.augment(originals.repeat_interleave(DRAWS, 0), recipe, mean, generator)
+    shown = torch.cat([originals, drawn.view(len(first), DRAWS, *drawn.shape[2:])], 1).flatten(0, 1)
+    return shown.numpy(), ["original"] + [""] * (len(shown) - 1), 1 + DRAWS
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_data()
+    recipes.add_flags(parser)
+    arguments = parser.parse_args(argv)
+    recipe, seed = recipes.from_flags(parser, arguments)
+    classes = data.get_dataset(recipe.dataset).classes
+    images = data.load(recipe.dataset, arguments.data, "train")
+    path = (arguments.out or results.run_dir(recipe, seed)) / "augmentation.png"
+    plots.save(path, plots.image_grid, *augmented(images, len(classes), recipe, seed))
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,53 @@
+"""The device and its arithmetic: cpu, cuda or mps; float32 or bfloat16; how many threads."""
+
+import os
+import re
+from pathlib import Path
+
+import torch
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name; auto takes cuda, then mps, then cpu. Raises ValueError for one that is not available."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, is_available in available.items() if is_available)
+    if name not in available:
+        raise ValueError(f"unknown device {name!r}; there are: auto, {', '.join(available)}")
+    if not available[name]:
+        raise ValueError(f"device {name!r} is not available on this machine; use --device auto")
+    return torch.device(name)
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """float32 or bfloat16 for a recipe's precision. auto takes bfloat16 only where the processor computes in it:
+    without such instructions torch emulates them, hundreds of times slower than float32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    is_native = {"avx512_bf16", "amx_bf16", "bf16"} & set(cpuinfo("flags|Features").split())
+    return "bfloat16" if is_native and device.type == "cpu" else "float32"
+
+
+def cpuinfo(key: str) -> str:
+    """The first value of a key (a pattern) in Linux's /proc/cpuinfo, or an empty string."""
+    path = Path("/proc/cpuinfo")
+    match = re.search(rf"^(?:{key})\s*:\s*(.*)$", path.read_text(), re.MULTILINE) if path.exists() else None
+    return match[1] if match else ""
+
+
+def cpu_count() -> int:
+    """The processor cores of this machine."""
+    return os.cpu_count() or 1
+
+
+def threads_each(processes: int) -> int:
+    """How many threads each of so many processes gets, so that together they fill the cores."""
+    return max(1, cpu_count() // processes)
+
+
+def prepare_for_training() -> None:
+    """Settings of torch that training here needs, whatever the device."""
+    torch.set_flush_denormal(True)  # denormal numbers make convolutions up to 40 times slower
+    torch.backends.cudnn.deterministic = True

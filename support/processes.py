@@ -1,0 +1,118 @@
+"""Several processes that train one model, on one machine or several: each takes its part of every batch, and their
+gradients are added up.
+
+make train NPROC=2 starts them through torchrun. Without torchrun there is one process, and nothing here costs anything.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from support import cli
+
+PATIENCE = 3  # seconds
+
+
+@contextlib.contextmanager
+def process_group(device_type: str) -> Iterator[torch.device]:
+    """Join the processes that torchrun started, if it did. Yields this process's device: its own GPU, or the processor
+    with the threads that OMP_NUM_THREADS says. Raises ValueError for more processes than GPUs."""
+    if distributed.is_torchelastic_launched() or "END_WITH_PARENT" in os.environ:
+        threading.Thread(target=end_with_parent, daemon=True).start()
+    if not distributed.is_torchelastic_launched():
+        yield torch.device(device_type)
+        return
+    local_world_size, device = int(os.environ["LOCAL_WORLD_SIZE"]), torch.device(device_type)
+    if device_type == "cuda":
+        if local_world_size > torch.cuda.device_count():
+            raise ValueError(
+                f"{local_world_size} processes need as many GPUs, not {torch.cuda.device_count()}: lower NPROC"
+            )
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device_type == "cuda" else "gloo")
+    try:
+        yield device
+    except (ValueError, OSError, ArithmeticError):
+        if rank() > 0:  # most likely process 0 has met the same, and is to tell of it
+            time.sleep(PATIENCE)
+        raise
+    finally:
+        distributed.destroy_process_group()
+
+
+def end_with_parent() -> None:
+    """End this process when its launcher has ended without ending it, as after SIGKILL."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """The number of this process; 0 is the one that writes and prints."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def check_batches(images: int, batch_size: int) -> None:
+    """Raise ValueError when the processes cannot share every batch of an epoch: each needs a part of each."""
+    if batch_size % world_size():
+        raise ValueError(
+            f"batch_size {batch_size} cannot be shared by {world_size()} processes: use a multiple of them"
+        )
+    if 0 < images % batch_size < world_size():
+        rest = f"the last batch, of {images % batch_size} images,"
+        raise ValueError(f"{rest} cannot be shared by {world_size()} processes: use another batch_size")
+
+
+def all_reduce(tensors: list[Tensor]) -> None:
+    """Replace each tensor, in place, by its sum over the processes: one message for all of them."""
+    if world_size() == 1:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    communicate(distributed.all_reduce, flat)
+    for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(total.view_as(tensor))
+
+
+def all_reduce_gradients(model: nn.Module, loss: Tensor) -> Tensor:
+    """Add up the gradients that the processes have of their parts of a batch; returns the sum of their losses, []."""
+    loss = loss.detach().float()
+    all_reduce([loss, *(weight.grad for weight in model.parameters() if weight.requires_grad)])
+    return loss
+
+
+@torch.no_grad()
+def average(tensors: list[Tensor]) -> None:
+    """Replace each tensor, in place, by its mean over the processes."""
+    torch._foreach_div_(tensors, world_size())
+    all_reduce(tensors)
+
+
+def broadcast(value: Any) -> Any:
+    """The value (plain values and tensors) that process 0 has, in every process."""
+    if world_size() == 1:
+        return value
+    box = [value]
+    communicate(distributed.broadcast_object_list, box)
+    return box[0]
+
+
+def communicate(exchange: Callable, *message: Any) -> None:
+    """Exchange a message with the other processes. Raises ConnectionError when one of them is gone."""
+    try:
+        exchange(*message)
+    except RuntimeError as error:
+        reason = str(error).split("] ")[-1].split(". ")[0]  # without gloo's source file and its advice
+        raise ConnectionError(f"another process of this run is gone ({reason}): stopped; {cli.RESUME}") from error

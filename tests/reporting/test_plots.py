@@ -1,0 +1,70 @@
+import numpy
+import pytest
+from matplotlib import image
+
+from reporting import plots
+
+HISTORY = [
+    {
+        "epoch": epoch,
+        "train_accuracy": 90 + epoch,
+        "test_accuracy": 100.0,  # no error at all, on an axis of errors
+        "train_loss": 1 / epoch,
+        "val_loss": 0.5 / epoch,
+        "test_loss": 0.3 / epoch,
+    }
+    for epoch in (1, 2, 3)
+]
+CONTENT = {
+    plots.accuracy: (HISTORY,),
+    plots.loss: (HISTORY[:1],),
+    plots.learning_rate: ([0.1, 0.2, 0.1], 1),
+    plots.per_class: ({"0": 99.1, "7": 100.0},),
+    plots.confusion: (numpy.diag(numpy.arange(10)) + numpy.eye(10, k=2, dtype=int), list("0123456789")),
+    plots.image_grid: (numpy.eye(28)[None].repeat(7, 0), ["4→9 87 %"] * 6 + ["8!"], 3),
+}
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("picture", CONTENT)
+def test_every_picture_is_drawn_for_light_and_for_dark(tmp_path, picture, dark):
+    path = tmp_path / "picture.png"
+    path.write_bytes(plots.render(picture, *CONTENT[picture], dark=dark))
+    pixels = image.imread(path)[..., :3]
+    assert (pixels[0, 0].mean() < 0.5) == dark
+    assert pixels.std() > 0.02  # something is on it
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [(99.2, 99.3), (88, 87), (9.8, 9.8), (0, 0), (100, 100), (0, 100), (50, 50), (98.1, 99.62)]
+)
+def test_accuracies_are_told_exactly_and_their_axis_has_marks(train, test):
+    figure = plots.accuracy([{**HISTORY[0], "train_accuracy": train, "test_accuracy": test}])
+    (axes,) = figure.axes
+    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert told == [f"train: {train:.2f} % at the end", f"test: {test:.2f} % at the end"]
+    lowest, highest = sorted(axes.get_ylim())
+    assert sum(lowest <= tick <= highest for tick in axes.get_yticks()) >= 2
+    assert all(lowest <= error <= highest for line in axes.lines for error in line.get_ydata())
+    plots.pyplot.close(figure)
+
+
+def test_a_rate_that_drops_between_epochs_is_drawn_as_a_step():
+    figure = plots.learning_rate([0.1, 0.1, 0.01], 1)
+    (line,) = figure.axes[0].lines
+    assert line.get_drawstyle() == "steps-post"
+    assert line.get_xydata().tolist() == [[0, 0.1], [1, 0.1], [2, 0.01], [3, 0.01]]
+    plots.pyplot.close(figure)
+
+
+def test_digits_are_shown_as_they_are(tmp_path):
+    path = tmp_path / "digits.png"
+    plots.save(path, plots.image_grid, numpy.ones((1, 28, 28)), [""], 1)
+    ink = image.imread(path)[..., 0] < 0.5
+    assert ink.any(0).sum() == ink.any(1).sum()  # a square stays a square
+
+
+def test_no_picture_of_nothing_fails(tmp_path):
+    plots.save(tmp_path / "none.png", plots.image_grid, numpy.zeros((0, 28, 28)), [], 6)
+    plots.save(tmp_path / "perfect.png", plots.confusion, numpy.diag([5] * 10), list("0123456789"))
+    assert all(image.imread(path).size for path in tmp_path.iterdir())

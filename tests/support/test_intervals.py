@@ -1,0 +1,31 @@
+"""Intervals against scipy, and against the books."""
+
+import pytest
+from scipy import stats
+
+from support import intervals
+
+
+@pytest.mark.parametrize(("correct", "count"), [(90, 100), (9_940, 10_000), (0, 50), (50, 50), (1, 3)])
+def test_wilson_interval_is_scipys(correct, count):
+    expected = stats.binomtest(correct, count).proportion_ci(0.95, method="wilson")
+    assert intervals.wilson_interval(100 * correct / count, count) == pytest.approx(
+        [100 * expected.low, 100 * expected.high], abs=1e-9
+    )
+
+
+def test_wilson_interval_is_the_textbook_one():
+    low, high = intervals.wilson_interval(90.0, 100)
+    assert (round(low, 2), round(high, 2)) == (82.56, 94.48)  # Wilson 1927 for 90 of 100
+
+
+@pytest.mark.parametrize("freedom", [*range(1, 31), 99])
+def test_students_quantile_is_scipys(freedom):
+    assert intervals.student_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), abs=1e-3)
+
+
+def test_the_interval_of_a_mean_is_scipys():
+    values = [99.41, 99.5, 99.38, 99.44]
+    expected = stats.t.interval(0.95, 3, loc=sum(values) / 4, scale=stats.sem(values))
+    assert intervals.mean_interval(values) == pytest.approx(expected, abs=1e-4)
+    assert intervals.mean_interval([99.0]) is None

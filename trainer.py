@@ -1,0 +1,169 @@
+"""The state of a training: model, optimizer, schedule, EMA and history, and what a checkpoint keeps of them.
+
+Every draw of an epoch comes from generators seeded by (seed, epoch), so a run that resumes at an epoch's end needs no
+generator's state. The loop itself is in train.py.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
+
+import augmentation
+import data
+import model as models
+from recipes import Recipe
+from support import devices, processes
+
+WHITENING_IMAGES = 500  # some 30,000 patches with ink
+
+
+def derive_seed(seed: int, epoch: int, *part: int) -> int:
+    """The seed of the draws of an epoch, or of a part of them; epoch 0 draws the initial weights."""
+    return int(np.random.SeedSequence((seed, epoch, *part)).generate_state(1)[0])
+
+
+def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """The recipe's torch optimizer, fused."""
+    settings = {"weight_decay": recipe.weight_decay, "fused": True}
+    if recipe.optimizer == "adagrad":
+        return torch.optim.Adagrad(model.parameters(), recipe.learning_rate, **settings)
+    momentum = {"momentum": recipe.momentum, "nesterov": recipe.nesterov}
+    optimizer = torch.optim.SGD(model.parameters(), recipe.learning_rate, **momentum, **settings)
+    for parameter in model.parameters():  # torch leaves them uninitialised when the first update is skipped
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def build_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> LRScheduler:
+    """The recipe's torch schedule, stepped per batch, a plateau per epoch. Raises ValueError for too few steps."""
+    if recipe.schedule == "plateau":
+        names = "factor", "patience", "threshold", "min_lr"
+        return ReduceLROnPlateau(optimizer, **{name: getattr(recipe, f"plateau_{name}") for name in names})
+    if recipe.schedule == "one_cycle":
+        names, steps = ("div_factor", "final_div_factor", "cycle_momentum"), recipe.epochs * steps_per_epoch
+        settings = {name: getattr(recipe, name) for name in names} | {"pct_start": float(recipe.pct_start)}
+        try:
+            return OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, **settings)
+        except ZeroDivisionError as error:
+            raise ValueError(
+                f"one_cycle cannot rise within {recipe.pct_start} of {steps} step{'s' * (steps > 1)}: "
+                "use more epochs, a smaller batch_size or another pct_start"
+            ) from error
+    gamma = recipe.gamma if recipe.schedule == "step" else 1.0
+    return StepLR(optimizer, recipe.step_size * steps_per_epoch, gamma)
+
+
+class Trainer:
+    """A recipe and a seed being trained on the training images of its data set, of which some are held out.
+
+    Raises ValueError when the recipe does not fit the images, or names an unknown architecture."""
+
+    def __init__(self, recipe: Recipe, seed: int, device: torch.device, images: data.Images):
+        if recipe.cuda_graph and device.type != "cuda":
+            raise ValueError(f"cuda_graph needs a CUDA device, this one is {device.type}")
+        self.recipe, self.seed, self.device = recipe, seed, device
+        start = time.perf_counter()
+        self.train_images, self.validation_images = data.split(images, recipe.validation_images, seed)
+        self.normalize = data.normalization(self.train_images)
+        self.preparation_seconds = time.perf_counter() - start
+        count = len(self.train_images)
+        if recipe.batch_size > count:
+            raise ValueError(f"batch_size must be at most {count:,}, all training images, got {recipe.batch_size:,}")
+        processes.check_batches(count, recipe.batch_size)
+        self.classes = data.get_dataset(recipe.dataset).classes
+        torch.manual_seed(derive_seed(seed, 0))
+        model = models.build(recipe.architecture, len(self.classes))
+        self.model = model.to(device, memory_format=torch.channels_last)
+        self.total_parameters = models.count_parameters(self.model)
+        self.ema = models.EMA(self.model, recipe.ema_decay) if recipe.ema_decay else None
+        self.steps_per_epoch = math.ceil(count / recipe.batch_size)
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing, reduction="sum")
+        self.precision = devices.resolve_precision(recipe.precision, device)
+        self.use_lr(recipe.learning_rate)
+        self.lr_finder: dict[str, Any] | None = None  # the summary of a range test
+        self.history: list[dict[str, float]] = []
+        self.environment: dict[str, Any] = {}  # of the start, as train.py describes it
+        if recipe.whitening:
+            start = time.perf_counter()
+            models.whiten(self.model, self.normalize(self.train_images[:WHITENING_IMAGES].to_float()))
+            # Signs of eigenvectors differ between processors.
+            self.model.load_state_dict(processes.broadcast(self.model.state_dict()))
+            self.preparation_seconds += time.perf_counter() - start
+
+    def use_lr(self, learning_rate: float) -> None:
+        """Make optimizer and schedule afresh, at this learning rate."""
+        recipe = dataclasses.replace(self.recipe, learning_rate=learning_rate)
+        self.optimizer = build_optimizer(recipe, self.model)
+        self.scheduler = build_scheduler(recipe, self.optimizer, self.steps_per_epoch)
+
+    def autocast(self) -> torch.autocast:
+        """The context of the forward pass: bfloat16 where the recipe wants it and the device computes in it."""
+        enabled, cache_enabled = self.precision == "bfloat16", not self.recipe.cuda_graph
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled, cache_enabled=cache_enabled)
+
+    @property
+    def lr(self) -> float:
+        """The present learning rate."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @property
+    def eval_model(self) -> nn.Module:
+        """The model as it is used, from pixels in 0..1 to logits: the EMA's weights, where the recipe has one."""
+        return nn.Sequential(self.normalize, self.ema.model if self.ema else self.model)
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """The batches of an epoch, as `data.batches` gives them, augmented and normalized."""
+        order = torch.Generator().manual_seed(derive_seed(self.seed, epoch))
+        draws = torch.Generator().manual_seed(derive_seed(self.seed, epoch, 1 + processes.rank()))
+
+        def prepare(images: Tensor) -> Tensor:
+            return self.normalize(augmentation.augment(images, self.recipe, self.normalize.mean, draws))
+
+        place = processes.rank(), processes.world_size()
+        return data.batches(self.train_images, self.recipe.batch_size, prepare, order, *place)
+
+    def seed_dropout(self, epoch: int) -> None:
+        """Seed torch's global generators, from which dropout draws, for an epoch."""
+        torch.manual_seed(derive_seed(self.seed, epoch, 1 + processes.rank()))
+
+    def average_processes(self) -> None:
+        """Take the mean of the processes' BatchNorm statistics: all else is the same in all of them."""
+        ema = models.float_tensors(self.ema.model) if self.ema else []
+        processes.average(models.float_tensors(self.model) + ema)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the run needs to resume, and a user of the model to load it, as plain values and tensors."""
+        return {
+            "recipe": dataclasses.asdict(self.recipe),
+            "model_repr": str(self.model),
+            "classes": list(self.classes),
+            "seed": self.seed,
+            "epoch": len(self.history),
+            "normalize": {"mean": self.normalize.mean, "std": self.normalize.std},
+            "preparation_seconds": self.preparation_seconds,
+            "lr_finder": self.lr_finder,
+            "model": self.model.state_dict(),
+            "ema": self.ema.model.state_dict() if self.ema else None,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "history": self.history,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume from a state that `state_dict` returned."""
+        self.model.load_state_dict(state["model"])
+        if self.ema:
+            self.ema.model.load_state_dict(state["ema"])
+            self.ema.is_empty = False
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.preparation_seconds = state["preparation_seconds"]
+        self.lr_finder = state["lr_finder"]
+        self.history = state["history"]
