@@ -101,10 +101,11 @@ def best_phrase(history: list[dict[str, float]], threshold: float) -> str:
 def epoch_line(history: list[dict[str, float]], epochs: int, threshold: float) -> str:
     """The last of so many epochs in one line, and whether its model is kept as the best."""
     entry = history[-1]
-    parts = {"train": "train loss", "val": "validation", "test": "test"}
+    # Fifty validation images allow no more than steps of 2 %, so no zeros are added to their accuracy.
+    parts = {"train": ("train loss", ".2f"), "val": ("validation", ".4g"), "test": ("test", ".2f")}
     figures = [
-        f"{name} {entry[f'{part}_loss']:.4f} {entry[f'{part}_accuracy']:.2f} %"
-        for part, name in parts.items()
+        f"{name} {entry[f'{part}_loss']:.4f} {entry[f'{part}_accuracy']:{form}} %"
+        for part, (name, form) in parts.items()
         if f"{part}_loss" in entry
     ]
     number = f"epoch {entry['epoch']:>{len(str(epochs))}}/{epochs}"

@@ -122,3 +122,14 @@ def test_a_run_is_named_by_what_is_not_its_recipes_own():
     held_out = recipes.change(recipe, {"holdout": True, "validation_images": 10_000})
     assert results.run_dir(held_out, 0).name == "fast-holdout10000-seed0"
     assert results.run_dir(recipes.Recipe(name="mine"), 0).name == "mine-seed0"
+
+
+def test_an_epochs_line_claims_no_more_digits_than_its_images_allow():
+    entry = {"epoch": 2, "lr": 0.1, "train_loss": 0.5, "train_accuracy": 98.5, "seconds": 9.0}
+    entry |= {"val_loss": 0.1, "val_accuracy": 98.0, "test_loss": 0.05, "test_accuracy": 99.5}
+    line = results.epoch_line([entry], 12, 0.0)
+    assert line.startswith(
+        "epoch  2/12  lr 0.1000  train loss 0.5000 98.50 %  validation 0.1000 98 %  test 0.0500 99.50 %"
+    )
+    held_out = {key: value for key, value in entry.items() if not key.startswith("test")} | {"val_accuracy": 99.37}
+    assert "validation 0.1000 99.37 %  9.0 s  new best: the first" in results.epoch_line([held_out], 12, 0.0)
