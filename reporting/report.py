@@ -124,12 +124,10 @@ def render(
         Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
     )
     return template.render(
-        **{
-            "result": result,
-            "epoch": epoch,
-            "evaluation": evaluation,
-            "confidence": evaluation.confidences.mean().item(),
-        },
+        result=result,
+        epoch=epoch,
+        evaluation=evaluation,
+        confidence=evaluation.confidences.mean().item(),
         worst=min(evaluation.per_class_accuracy, key=evaluation.per_class_accuracy.get),
         part="held-out" if recipe.holdout else "test",
         curves=curves(result, recipe, evaluation, len(training)),
