@@ -37,7 +37,7 @@ DARK = (
     | {"image.cmap": "gray", "figure.facecolor": PAPER, "axes.facecolor": PAPER}
     | dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
 )
-SHOWN = 500  # images in a grid, at most
+SHOWN = 200  # images in a grid, at most
 
 
 def render(plot: Callable[..., Figure], *content: Any, dark: bool = False) -> bytes:
@@ -100,7 +100,7 @@ def range_test(curve: dict[str, list[float]], suggestions: dict[str, float]) -> 
 def epoch_axes(label: str) -> tuple[Figure, Axes]:
     """A small figure whose x-axis counts epochs."""
     figure, axes = canvas(5, 3.4)
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y", color=GREY, alpha=0.3)
     axes.set(xlabel="epoch", ylabel=label)
     return figure, axes
@@ -199,10 +199,12 @@ def confusion(counts: list[list[int]], classes: list[str]) -> Figure:
 def image_grid(images: np.ndarray, captions: list[str], columns: int) -> Figure:
     """Images [N, H, W] in 0..1 under their captions, which widen the columns; a caption that ends in ! is red."""
     height, width = images.shape[1:]
-    margin, top_margin, pixels_per_inch, per_character = 4, height // 3 + 1, 44.5, 2.5
-    across = max(width + margin, math.ceil(per_character * max(map(len, captions), default=0)) + margin)
-    down = height + top_margin
-    columns = max(1, columns * (width + margin) // across)
+    is_long = max(map(len, captions), default=0) > 12  # then a caption takes two lines
+    captions = [caption.replace("→", "→\n") if is_long else caption for caption in captions]
+    longest = max((len(line) for caption in captions for line in caption.split("\n")), default=0)
+    margin, top_margin, pixels_per_inch = 4, height // 3 + 1 + 5 * is_long, 44.5
+    across = max(width + margin, math.ceil(2.5 * longest) + margin)  # pixels per character
+    columns, down = max(1, columns * (width + margin) // across), height + top_margin
     rows = max(1, math.ceil(len(images) / columns))
     sheet = np.full((rows * down, columns * across), np.nan)
     figure, axes = pyplot.subplots(figsize=(columns * across / pixels_per_inch, rows * down / pixels_per_inch))

@@ -68,3 +68,21 @@ def test_no_picture_of_nothing_fails(tmp_path):
     plots.save(tmp_path / "none.png", plots.image_grid, numpy.zeros((0, 28, 28)), [], 6)
     plots.save(tmp_path / "perfect.png", plots.confusion, numpy.diag([5] * 10), list("0123456789"))
     assert all(image.imread(path).size for path in tmp_path.iterdir())
+
+
+def test_epochs_are_whole_numbers_even_when_there_is_one():
+    figure = plots.loss(HISTORY[:1])
+    (axes,) = figure.axes
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]
+    plots.pyplot.close(figure)
+
+
+def test_long_captions_take_two_lines_and_fewer_columns():
+    images = numpy.zeros((6, 28, 28))
+    for caption, expected in (("4→9 87 %", 6), ("T-shirt/top→Pullover 87 %", 5)):
+        figure = plots.image_grid(images, [caption] * 6, 6)
+        (axes,) = figure.axes
+        assert len({text.get_position()[0] for text in axes.texts}) == expected
+        assert all(max(map(len, text.get_text().split("\n"))) <= 15 for text in axes.texts)
+        plots.pyplot.close(figure)
