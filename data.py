@@ -12,7 +12,7 @@ import functools
 import math
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -114,9 +114,10 @@ def state(dataset: Dataset, data_dir: Path | str) -> dict[str, str]:
     return download.state(dataset.raw_dir(data_dir), dataset.sha256)
 
 
-def fetch(dataset: Dataset, data_dir: Path | str) -> None:
-    """Have the files in place and verified, as `download.fetch`, or raise OSError; one of several processes fetches."""
-    if set(state(dataset, data_dir).values()) != {"verified"}:
+def fetch(dataset: Dataset, data_dir: Path | str, names: Iterable[str] = NAMES) -> None:
+    """Have these files in place and verified, as `download.fetch`, or raise OSError; of several processes one does."""
+    sums = {name: dataset.sha256[name] for name in names}
+    if set(download.state(dataset.raw_dir(data_dir), sums).values()) != {"verified"}:
         with files.lock(Path(data_dir), wait=True):
             download.fetch(dataset.raw_dir(data_dir), dataset.sha256, dataset.sources)
 
@@ -165,7 +166,7 @@ class Images:
 def load(name: str, data_dir: Path | str, part: str, device: torch.device | str = "cpu") -> Images:
     """The "train" or "test" images of a data set, fetched where missing. Raises ValueError, or OSError as `fetch`."""
     dataset = get_dataset(name)
-    fetch(dataset, data_dir)
+    fetch(dataset, data_dir, FILES[part])
     pixels, labels = (read_idx(dataset.raw_dir(data_dir) / file) for file in FILES[part])
     return Images(pixels.unsqueeze(1).to(device), labels.to(device).long())
 

@@ -90,7 +90,6 @@ def multiply_adds(module: nn.Module, after: Tensor) -> int:
 
 def cells(layer: Layer) -> list[str]:
     """A row of the layer table as text."""
-
     name, module = type(layer.module).__name__, layer.module
     if isinstance(module, nn.Conv2d):
         name += f" {module.in_channels}→{module.out_channels}"

@@ -90,6 +90,15 @@ def test_what_is_there_and_verified_is_not_fetched(tiny):
     assert states(folder) == {"verified"}
 
 
+def test_a_part_that_is_loaded_is_verified_once_and_the_other_is_not_read(tiny, monkeypatch):
+    folder, _ = tiny
+    seen, sha256 = [], download.sha256
+    monkeypatch.setattr(download, "sha256", lambda path: (seen.append(Path(path).name), sha256(path))[1])
+    for part in data.FILES:
+        data.load("mnist", folder, part)
+    assert sorted(seen) == sorted(data.NAMES)
+
+
 def test_wrong_bytes_of_one_source_lead_to_the_next(tiny):
     folder, put = tiny
 
