@@ -8,29 +8,31 @@ CONFIG ?=
 HOLDOUT ?=
 DEVICE ?= auto
 THREADS ?=
+NPROC ?= 1
+LOG ?=
 OUT ?=
 OVERWRITE ?=
-NPROC ?= 1
-DATA ?= data
-VENV ?= .venv
+RUN ?=
+RUNS ?=
+BASE ?=
 SEEDS ?= 3
 JOBS ?=
 QUICK ?=
-MINIMUM ?= 99.4
+MINIMUM ?=
 MINIMUM_CLASS ?= 98
 MAXIMUM_LOSS ?= 0.1
-RUN_NAME = $(RECIPE)$(if $(filter-out mnist,$(DATASET)),-$(DATASET))$(if $(HOLDOUT),-holdout$(HOLDOUT))-seed$(SEED)
-RUN ?= $(or $(OUT),$(if $(CONFIG),,results/$(RUN_NAME)))
+DATA ?= data
+VENV ?= .venv
+VARIABLES = RECIPE DATASET SEED EPOCHS LR CONFIG HOLDOUT DEVICE THREADS NPROC LOG OUT OVERWRITE RUN RUNS BASE SEEDS JOBS QUICK MINIMUM \
+	MINIMUM_CLASS MAXIMUM_LOSS DATA VENV SYSTEM_PYTHON
 
 # Windows has its programs elsewhere, and its Python another name.
 WINDOWS := $(filter Windows_NT,$(OS))
-BIN := $(VENV)/$(if $(WINDOWS),Scripts,bin)
-PYTHON := $(BIN)/python$(if $(WINDOWS),.exe)
-SYSTEM_PYTHON := $(if $(WINDOWS),python,python3)
-ENVIRONMENT := $(VENV)/.installed
-DEVELOPMENT := $(VENV)/.installed-dev
-UV := $(if $(shell command -v uv 2>/dev/null),uv)
-INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(PYTHON),$(PYTHON) -m pip install --quiet)
+SYSTEM_PYTHON ?= $(if $(WINDOWS),python,python3)
+HOME_VENV = $(patsubst ~/%,$(HOME)/%,$(VENV))
+BIN = $(HOME_VENV)/$(if $(WINDOWS),Scripts,bin)
+PYTHON = "$(BIN)/python$(if $(WINDOWS),.exe)"
+INSTALL = $(SYSTEM_PYTHON) support/install.py "$(VENV)" requirements.txt $(if $(LOG),"requirements-$(LOG).txt")
 YES := 1 y yes Yes YES true True TRUE on
 OVERWRITING = $(if $(filter $(YES),$(OVERWRITE)),--overwrite)
 # A variable's part of a command, where a person has set it: a default of this file overrides no recipe and no CONFIG.
@@ -39,103 +41,116 @@ SETTINGS = $(if $(CONFIG),--config "$(CONFIG)" $(call given,RECIPE,--recipe "$(R
 	$(call given,DATASET,--dataset "$(DATASET)") $(if $(EPOCHS),--epochs "$(EPOCHS)") \
 	$(if $(HOLDOUT),--holdout true --validation-images "$(HOLDOUT)") $(if $(OUT),--out "$(OUT)") --data "$(DATA)" \
 	$(if $(filter auto,$(LR)),--find-lr true,$(if $(LR),--learning-rate "$(LR)"))
-# A config file's run has a name of its own, and what takes RECIPE alone would quietly take another than the file's.
-TRAINED = $(or $(RUN),$(error make $@ CONFIG=$(CONFIG): name its run too, as RUN=results/<name>-seed<k>))
+# The run that is looked at: RUN, or the one that make train makes with the same variables.
+NAME_RUN = run=$(if $(RUN),"$(RUN)",$$($(PYTHON) results.py $(SETTINGS)))
 refuse = $(if $(call given,$1,$($1)),$(error make $@ takes RECIPE, not $1: put it into recipes.py))
 # One process needs no launcher; several start through torchrun.
 LAUNCH = $(PYTHON) $(if $(filter-out 1,$(NPROC)),-m support.launch "$(NPROC)")
+PYTEST = $(PYTHON) -m pytest -q
 # import-linter takes packages alone: it is shown each script of the root as one.
-STAGE = $(VENV)/.storeys
+STAGE = $(HOME_VENV)/.layers
 
 export MNIST_DATA := $(DATA)
 ifneq ($(THREADS),)
 export OMP_NUM_THREADS := $(THREADS)
 endif
 
-.DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup env-update data train find-lr show-model show-augmentation evaluate report records bench readme view-results check-results check-params check-model check-all \
-	test test-quick test-faults test-model test-training lint clean clean-checkpoints
+.PHONY: help environment development setup env-update data train find-lr show-model show-augmentation evaluate report compare summary records bench \
+	readme view-results check-results check-params check-model check-all test test-quick test-faults test-model test-training lint clean clean-checkpoints
 
+##@ start
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 28
-	@echo "variables, here with their present values: RECIPE=$(RECIPE) DATASET=$(DATASET) SEED=$(SEED) EPOCHS=$(EPOCHS) LR=$(LR) CONFIG=$(CONFIG) HOLDOUT=$(HOLDOUT) DEVICE=$(DEVICE) THREADS=$(THREADS) OUT=$(OUT) OVERWRITE=$(OVERWRITE) NPROC=$(NPROC) DATA=$(DATA) VENV=$(VENV) SEEDS=$(SEEDS) JOBS=$(JOBS) QUICK=$(QUICK) MINIMUM=$(MINIMUM) MINIMUM_CLASS=$(MINIMUM_CLASS) MAXIMUM_LOSS=$(MAXIMUM_LOSS) RUN=$(RUN)"
+	@awk -F ':.*## ' '/^##@/ { print (groups++ ? "\n" : "") substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
+	@printf '\nvariables, with their present values\n'
+	@printf '%s' '$(subst ','\'',$(foreach name,$(VARIABLES),$(name)=$($(name))))' | fold -s -w 76 | sed 's/^/  /'; echo
 
-setup: $(ENVIRONMENT) data ## make the environment, fetch the data, check both
+setup: environment data ## make the environment, fetch the data, check both
 	@$(PYTHON) environment.py --dataset "$(DATASET)" --data "$(DATA)"
 
 env-update: ## install the newest packages, then check the environment
-	@rm -f $(ENVIRONMENT) $(DEVELOPMENT)
-	@$(MAKE) --no-print-directory UPGRADE=--upgrade $(ENVIRONMENT) data
-	@$(PYTHON) environment.py --dataset "$(DATASET)" --data "$(DATA)"
+	@$(INSTALL) --upgrade
+	@$(MAKE) --no-print-directory setup
 
-data: $(ENVIRONMENT) ## fetch DATASET where it is missing or damaged
+data: environment ## fetch DATASET where it is missing or damaged
 	@$(PYTHON) data.py --dataset "$(DATASET)" --data "$(DATA)"
 
-train: $(ENVIRONMENT) ## train RECIPE with SEED; resumes where it was stopped
-	@$(LAUNCH) train.py $(SETTINGS) --device "$(DEVICE)" $(OVERWRITING)
+train: environment ## train RECIPE with SEED; resumes where it was stopped
+	@$(LAUNCH) train.py $(SETTINGS) --device "$(DEVICE)" $(OVERWRITING) $(if $(LOG),--log "$(LOG)")
 
-find-lr: $(ENVIRONMENT) ## a range test of the learning rate for RECIPE, with a plot; make train LR=auto trains at what it suggests
-	@$(PYTHON) -m reporting.find_lr $(SETTINGS) --device "$(DEVICE)"
+##@ look
+view-results: environment ## all runs in one table, best first, with verdicts
+	@$(PYTHON) verdict.py
 
-show-model: $(ENVIRONMENT) ## RECIPE's layers: kernel, shapes, parameters, receptive field, multiply-adds
-	@$(call refuse,CONFIG)$(PYTHON) model.py "$(RECIPE)"
+report: environment ## a run as one HTML page with all its plots
+	@$(NAME_RUN) && $(PYTHON) -m reporting.report "$$run" --data "$(DATA)" --device "$(DEVICE)"
 
-show-augmentation: $(ENVIRONMENT) ## a picture of training images as RECIPE shows them to the model
+compare: environment ## two runs, RUNS="a b", side by side, with a test
+	@$(PYTHON) -m reporting.compare $(foreach run,$(RUNS),"$(run)") --data "$(DATA)" $(if $(OUT),--out "$(OUT)")
+
+evaluate: environment ## a run on the test images: figures, confusion, mistakes
+	@$(NAME_RUN) && $(PYTHON) evaluate.py "$$run" --data "$(DATA)" --device "$(DEVICE)" && $(PYTHON) -m reporting.plots "$$run" --data "$(DATA)"
+
+show-augmentation: environment ## training images as RECIPE shows them to the model
 	@$(PYTHON) -m reporting.samples $(SETTINGS)
 
-evaluate: $(ENVIRONMENT) ## a trained run (RUN) on the test images: figures, confusion, mistakes, as text, JSON and pictures
-	@$(PYTHON) evaluate.py "$(TRAINED)" --data "$(DATA)" --device "$(DEVICE)"
-	@$(PYTHON) -m reporting.plots "$(TRAINED)" --data "$(DATA)"
+##@ your network
+show-model: environment ## RECIPE's layers: shapes, parameters, receptive field
+	@$(call refuse,CONFIG)$(PYTHON) model.py "$(RECIPE)"
 
-report: $(ENVIRONMENT) ## a trained run (RUN) as one HTML page with all its plots
-	@$(PYTHON) -m reporting.report "$(TRAINED)" --data "$(DATA)" --device "$(DEVICE)"
-
-view-results: $(ENVIRONMENT) ## all runs in one table, best first
-	@$(PYTHON) results.py
-
-check-results: $(ENVIRONMENT) ## fail unless RUN reached MINIMUM percent, MINIMUM_CLASS in each class, and a training loss below MAXIMUM_LOSS
-	@$(PYTHON) results.py check "$(TRAINED)" --minimum "$(MINIMUM)" --minimum-class "$(MINIMUM_CLASS)" --maximum-loss "$(MAXIMUM_LOSS)"
-
-records: $(ENVIRONMENT) data ## train RECIPE (or all: published) with seeds 0 to SEEDS-1, JOBS at a time, into results/records
-	@$(call refuse,CONFIG)$(call refuse,LR)$(call refuse,HOLDOUT)$(call refuse,DATASET)$(call refuse,NPROC)$(PYTHON) -m experiments.records "$(RECIPE)" --seeds "$(SEEDS)" \
-		$(if $(JOBS),--jobs "$(JOBS)") --device "$(DEVICE)" --data "$(DATA)" $(if $(EPOCHS),--epochs "$(EPOCHS)") $(OVERWRITING)
-
-bench: $(ENVIRONMENT) data ## time the published systems, as published and here, and this project's recipes; QUICK=1 takes a minute
-	@$(PYTHON) -m experiments.benchmark --data "$(DATA)" $(if $(filter $(YES),$(QUICK)),--quick)
-
-readme: $(ENVIRONMENT) ## write the records into the tables of README and docs
-	@$(PYTHON) -m experiments.tables
-
-check-params: $(ENVIRONMENT) ## fail unless RECIPE's model has fewer than 20,000 parameters
+check-params: environment ## fail unless RECIPE's model is under 20,000 parameters
 	@$(call refuse,CONFIG)$(PYTHON) model.py "$(RECIPE)" --check parameters
 
-check-model: $(ENVIRONMENT) ## fail unless RECIPE's model keeps all rules
+check-model: environment ## fail unless RECIPE's model keeps all rules, and trains
 	@$(call refuse,CONFIG)$(PYTHON) model.py "$(RECIPE)" --check all
+
+find-lr: environment ## a range test of the learning rate, with a plot
+	@$(PYTHON) -m reporting.find_lr $(SETTINGS) --device "$(DEVICE)"
+
+##@ prove
+check-results: environment ## fail unless a run keeps its verdict and these bounds
+	@$(NAME_RUN) && $(PYTHON) verdict.py "$$run" $(if $(MINIMUM),--minimum "$(MINIMUM)") --minimum-class "$(MINIMUM_CLASS)" \
+		--maximum-loss "$(MAXIMUM_LOSS)" --data "$(DATA)" --device "$(DEVICE)"
 
 check-all: check-params check-model setup ## parameters, rules and environment
 
-test: $(ENVIRONMENT) $(DEVELOPMENT) data ## the tests, one of them a real epoch on real MNIST
-	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not slow" tests
+summary: environment ## a run as Markdown for CI, and what changed since BASE
+	@$(NAME_RUN) && $(PYTHON) -m reporting.summary "$$run" --data "$(DATA)" $(if $(BASE),--base "$(BASE)")
 
-test-quick: $(ENVIRONMENT) $(DEVELOPMENT) data ## the tests that start no processes, a minute, for Windows and macOS too
-	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not slow" tests/test_[amprt]*.py tests/reporting tests/support/test_intervals.py --deselect tests/test_train.py
+records: environment data ## RECIPE with seeds 0 to SEEDS-1, into results/records
+	@$(call refuse,CONFIG)$(call refuse,LR)$(call refuse,HOLDOUT)$(call refuse,DATASET)$(call refuse,NPROC)$(PYTHON) -m experiments.records "$(RECIPE)" \
+		--seeds "$(SEEDS)" $(if $(JOBS),--jobs "$(JOBS)") --device "$(DEVICE)" --data "$(DATA)" $(if $(EPOCHS),--epochs "$(EPOCHS)") $(OVERWRITING)
 
-test-faults: $(ENVIRONMENT) $(DEVELOPMENT) data ## kills, damaged files, full disks, bad input: every fault, minutes, and how many were injected
-	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "fault or slow" tests
+bench: environment data ## time the published systems and this one; QUICK=1: a minute
+	@$(PYTHON) -m experiments.benchmark --data "$(DATA)" $(if $(filter $(YES),$(QUICK)),--quick)
 
-test-model: $(ENVIRONMENT) $(DEVELOPMENT) ## the tests of the models
-	@$(PYTHON) -m pytest -q tests/test_model.py
+readme: environment ## write the records into the tables of README and docs
+	@$(PYTHON) -m experiments.tables
 
-test-training: $(ENVIRONMENT) $(DEVELOPMENT) data ## the tests of training
-	@$(PYTHON) -m pytest -q -m "not slow" tests/test_train.py
+test: development data ## the tests, one of them a real epoch on real MNIST
+	@$(PYTEST) -n auto --dist worksteal -m "not slow" tests
 
-lint: $(DEVELOPMENT) ## style, formatting, the storeys of the house, and the workflow against its schema
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+test-quick: development data ## the tests that start no processes, a minute
+	@$(PYTEST) -n auto --dist worksteal -m "not slow" tests/test_[amprtv]*.py tests/reporting tests/support/test_intervals.py --deselect tests/test_train.py
+
+test-faults: development data ## every injected fault, minutes, and their number
+	@$(PYTEST) -n auto --dist worksteal -m "fault or slow" tests
+
+test-model: development ## the tests of the models
+	@$(PYTEST) tests/test_model.py
+
+test-training: development data ## the tests of training
+	@$(PYTEST) -m "not slow" tests/test_train.py
+
+lint: development ## style, formatting, layers of imports, the workflow
+	@"$(BIN)/ruff" check . && "$(BIN)/ruff" format --check .
 	@rm -rf "$(STAGE)" && for script in *.py; do mkdir -p "$(STAGE)/$${script%.py}" && cp "$$script" "$(STAGE)/$${script%.py}/__init__.py"; done
-	@cp -R support reporting experiments pyproject.toml "$(STAGE)" && cd "$(STAGE)" && "$(abspath $(BIN))/lint-imports" --no-cache pyproject.toml
-	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@cp -R support reporting experiments pyproject.toml "$(STAGE)" && bin=$$(cd "$(BIN)" && pwd) && cd "$(STAGE)" && "$$bin/lint-imports" --no-cache pyproject.toml
+	@"$(BIN)/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@"$(BIN)/check-jsonschema" --builtin-schema vendor.dependabot .github/dependabot.yml
+	@"$(BIN)/actionlint"
 
+##@ clean
 clean: ## remove caches; runs, data and environment stay
 	@find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
 	@rm -rf .pytest_cache .ruff_cache .hypothesis
@@ -143,15 +158,9 @@ clean: ## remove caches; runs, data and environment stay
 clean-checkpoints: ## remove the checkpoints of all runs; results.json stays
 	@rm -rf results/*/checkpoints
 
-# The environment is a stamp file that depends on the requirements: nothing is installed twice, nothing is stale.
-$(ENVIRONMENT): requirements.txt | $(PYTHON)
-	@echo "installing the environment into $(VENV), once: torch is large"
-	@$(INSTALL) $(UPGRADE) -r requirements.txt
-	@touch $@
+# Looks at what there is before it does anything: see the script.
+environment:
+	@$(INSTALL)
 
-$(DEVELOPMENT): requirements-dev.txt | $(PYTHON)
-	@$(INSTALL) $(UPGRADE) -r requirements-dev.txt
-	@touch $@
-
-$(PYTHON):
-	@$(if $(UV),$(UV) venv --quiet --seed "$(VENV)",$(SYSTEM_PYTHON) -m venv "$(VENV)")
+development:
+	@$(INSTALL) requirements-dev.txt

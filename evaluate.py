@@ -13,7 +13,9 @@ import math
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+from support import cli, devices, files, intervals
 
 import torch
 import torch.nn.functional as functional
@@ -23,10 +25,34 @@ import checkpoint
 import data
 import results
 from model import count_parameters
-from support import cli, devices, files, intervals
 
 BATCH_IMAGES = 500  # in one forward pass: small enough for the widest model here
 BINS = 15  # of confidence, as in Guo et al.
+
+
+class Mistake(TypedDict):
+    """What an image was taken for; confidence is a probability."""
+
+    index: int
+    true: str
+    predicted: str
+    confidence: float
+
+
+class Summary(TypedDict):
+    """The content of evaluation.json."""
+
+    recipe: str
+    seed: int
+    epoch: int
+    images: int
+    accuracy: float
+    accuracy_ci95: list[float]
+    loss: float
+    calibration_error: float
+    per_class_accuracy: dict[str, float]
+    confusion: list[list[int]]
+    misclassified: list[Mistake]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +117,7 @@ class Evaluation:
         total = torch.zeros(BINS, dtype=torch.double).index_add_(0, bins, gaps).abs().sum().item()
         return 100 * total / len(self.labels)
 
-    def mistake(self, index: int) -> dict[str, Any]:
+    def mistake(self, index: int) -> Mistake:
         """What an image was taken for."""
         return {
             "index": index,
@@ -124,10 +150,49 @@ def evaluate(model: nn.Module, images: data.Images, classes: tuple[str, ...]) ->
 
 def load_images(state: dict[str, Any], data_dir: Path | str, device: torch.device) -> tuple[data.Images, data.Images]:
     """The images that a run, by its checkpoint's state, was trained on, and those that it is evaluated on."""
-    recipe = state["recipe"]
-    images = data.load(recipe["dataset"], data_dir, "train", device)
-    training, validation = data.split(images, recipe["validation_images"], state["seed"])
-    return training, validation if recipe["holdout"] else data.load(recipe["dataset"], data_dir, "test", device)
+    images = data.load(state["recipe"]["dataset"], data_dir, "train", device)
+    training, validation = data.split(images, state["recipe"]["validation_images"], state["seed"])
+    return training, validation if state["recipe"]["holdout"] else load_tested(state, data_dir, device)
+
+
+def load_tested(state: dict[str, Any], data_dir: Path | str, device: torch.device | str) -> data.Images:
+    """The images that a run, by its checkpoint's state, is evaluated on."""
+    if state["recipe"]["holdout"]:
+        return load_images(state, data_dir, device)[1]
+    return data.load(state["recipe"]["dataset"], data_dir, "test", device)
+
+
+def summarize(state: dict[str, Any], total_parameters: int, evaluation: Evaluation | None) -> dict[str, Any]:
+    """The content of results.json that a checkpoint's state and an evaluation of its model amount to; without one, what
+    the state alone says."""
+    recipe, history = state["recipe"], state["history"]
+    summary = {
+        "schema": results.SCHEMA,
+        "finished": len(history) == recipe["epochs"],
+        "recipe": recipe,
+        "identity": state["identity"],
+        "classes": state["classes"],
+        "seed": state["seed"],
+        "total_parameters": total_parameters,
+        "total_epochs": recipe["epochs"],
+        "preparation_seconds": state["preparation_seconds"],
+        "training_time": state["preparation_seconds"] + sum(entry["seconds"] for entry in history),
+        "best_validation_accuracy": results.best_epoch(history)["val_accuracy"],
+        "history": history,
+        "environment": state["environment"],
+    }
+    if summary["finished"]:
+        accuracy, interval, loss = results.final_keys(summary)
+        part = "val" if recipe["holdout"] else "test"
+        summary |= {accuracy: history[-1][f"{part}_accuracy"], loss: history[-1][f"{part}_loss"]}
+        if evaluation:
+            summary[interval] = evaluation.accuracy_ci95
+    if evaluation:
+        predictions = evaluation.predictions.tolist()
+        mistakes = {str(index): state["classes"][predictions[index]] for index in sorted(evaluation.misclassified)}
+        summary |= {"per_class_accuracy": evaluation.per_class_accuracy, "tested_images": len(evaluation.labels)}
+        summary["misclassified"] = mistakes
+    return summary | ({"lr_finder": state["lr_finder"]} if state["lr_finder"] else {})
 
 
 def format_evaluation(evaluation: Evaluation) -> str:
@@ -150,20 +215,24 @@ def format_evaluation(evaluation: Evaluation) -> str:
     return "\n".join([summary, "", table, "", head, *listed]).replace("\xa0", " ")
 
 
-def format_mistake(mistake: dict[str, Any]) -> str:
+def format_mistake(mistake: Mistake) -> str:
     """What an image was taken for: true→predicted, and how confidently."""
     return f"{mistake['true']}→{mistake['predicted']} {100 * mistake['confidence']:.0f} %"
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = cli.Parser(description="Evaluate the newest checkpoint of a run.")
-    parser.add_argument("run", type=Path, help="the run's folder, such as results/default-seed0")
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument(
+        "run", type=results.find_run, help="the run's folder, its name in results/, or a checkpoint file"
+    )
     parser.add_data()
     parser.add_device()
     arguments = parser.parse_args(argv)
     device = devices.resolve_device(arguments.device)
+    devices.prepare()
     model, state = checkpoint.load_model(arguments.run, device)
-    _, images = load_images(state, arguments.data, device)
+    run_dir, _ = checkpoint.locate(arguments.run)
+    images = load_tested(state, arguments.data, device)
     facts = {"recipe": state["recipe"]["name"], "seed": state["seed"], "epoch": state["epoch"]}
     print(
         f"{arguments.run}: recipe {facts['recipe']}, seed {facts['seed']}, {count_parameters(model):,} parameters, "
@@ -171,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     evaluation = evaluate(model, images, tuple(state["classes"]))
     print(format_evaluation(evaluation))
-    path = arguments.run / "evaluation.json"
+    path = run_dir / "evaluation.json"
     files.write_json(path, facts | evaluation.summary())
     print(f"\n{path}")
     return 0

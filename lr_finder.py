@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from support import UserError, processes
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from support import processes
 from trainer import Trainer, derive_seed
 
 MEMORY = 10  # steps that the moving average of the loss looks back, at least,
@@ -39,10 +40,10 @@ class RangeTest:
     def suggestions(self) -> dict[str, float]:
         """{rule: learning rate}. steepest: where the smoothed loss falls fastest over the logarithm of the learning
         rate, once it is smoothed at all; valley: the middle of the longest fall, much as in fastai; minimum_over_10: a
-        tenth of the learning rate of the lowest loss. Raises ValueError when the loss never fell."""
+        tenth of the learning rate of the lowest loss. Raises UserError when the loss never fell."""
         lowest = int(np.argmin(self.smoothed))
         if lowest < 2:
-            raise ValueError(
+            raise UserError(
                 f"the loss never fell between the learning rates {self.lrs[0]:.3g} and {self.lrs[-1]:.3g}: "
                 "the range test needs a lower finder_start_lr"
             )
@@ -75,7 +76,7 @@ def valley(losses: list[float]) -> int:
 
 
 def find_lr(trainer: Trainer) -> None:
-    """Train at the learning rate that a range test suggests. Raises ValueError when the loss never fell."""
+    """Train at the learning rate that a range test suggests. Raises UserError when the loss never fell."""
     test = range_test(trainer)
     trainer.use_lr(test.lr)
     trainer.lr_finder = test.summary()

@@ -9,9 +9,13 @@ end, is in the cross-entropy loss here. Your own is one more function, or nn.Mod
 """
 
 import copy
+import inspect
 import itertools
 import runpy
 from collections.abc import Callable
+from typing import Any
+
+from support import UserError
 
 import torch
 from torch import Tensor, nn
@@ -181,10 +185,51 @@ ARCHITECTURES = {
 
 
 def build(architecture: str, num_classes: int) -> nn.Module:
-    """A model with fresh weights from torch's global generator. Raises ValueError for an unknown architecture."""
+    """A model with fresh weights from torch's global generator. Raises UserError for an unknown architecture, and for
+    an entry of ARCHITECTURES that makes no model, or one with layers of unknown size."""
     if architecture not in ARCHITECTURES:
-        raise ValueError(f"unknown architecture {architecture!r}; there are: {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[architecture](num_classes)
+        raise UserError(f"unknown architecture {architecture!r}; there are: {', '.join(ARCHITECTURES)}")
+    entry, name = ARCHITECTURES[architecture], f"ARCHITECTURES[{architecture!r}] in model.py"
+    if isinstance(entry, nn.Module) or not callable(entry):
+        raise UserError(f"{name} must be a function or a class that makes a model, got a {type(entry).__name__}")
+    try:
+        inspect.signature(entry).bind(num_classes)
+    except TypeError as error:
+        raise UserError(f"{name} must take one argument, the number of classes ({error})") from error
+    model = entry(num_classes)
+    if not isinstance(model, nn.Module):
+        raise UserError(f"{name} must return an nn.Module, got {describe(model)}")
+    if any(nn.parameter.is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        raise UserError(f"{name} has a lazy layer, whose size is not known before the first batch: give its size")
+    return model
+
+
+def describe(value: Any) -> str:
+    """What a function returned in the place of something else, and what may have led to it."""
+    if value is None:
+        return "None: is a return missing?"
+    if isinstance(value, Tensor):
+        return f"[{', '.join(map(str, value.shape))}] of {value.dtype}"
+    if isinstance(value, (tuple, list, dict)):
+        return f"a {type(value).__name__} of {len(value)}: return the logits alone"
+    return f"a {type(value).__name__}"
+
+
+@torch.no_grad()
+def probe(model: nn.Module, input_shape: tuple[int, int, int]) -> Tensor:
+    """What a model computes, to be compared: its logits [2, num_classes] for two fixed images, in evaluation mode."""
+    images = torch.rand(2, *input_shape, generator=torch.Generator().manual_seed(0))
+    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    was_training = model.training
+    logits = model.eval()(images.to(device))
+    model.train(was_training)
+    return logits.float().cpu() if isinstance(logits, Tensor) else logits
+
+
+def is_close(logits: list[list[float]], other: list[list[float]], tolerance: float) -> bool:
+    """Whether two probes are of the same function, but for the arithmetic of another machine."""
+    one, two = torch.tensor(logits), torch.tensor(other)
+    return one.shape == two.shape and bool((one - two).abs().max() <= tolerance * two.abs().max())
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -216,9 +261,17 @@ def whiten(model: nn.Module, images: Tensor) -> None:
     """Set the first convolution to the principal patches of normalized images [N, 1, H, W], each with both signs, and
     freeze it: no gradient is computed at the images' full size then.
 
-    After airbench (Jordan, arXiv 2404.00498), without the scale of each patch, which BatchNorm removes."""
-    first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
-    patches = nn.functional.unfold(images, first.kernel_size).transpose(1, 2).flatten(0, 1)
+    After airbench (Jordan, arXiv 2404.00498), without the scale of each patch, which BatchNorm removes. Raises
+    UserError for a model whose first convolution cannot hold them."""
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None or first.in_channels != images.shape[1]:
+        raise UserError(
+            f"whitening needs an nn.Conv2d on the images, of {images.shape[1]} channel: this model has none"
+        )
+    most = 2 * first.weight[0].numel()
+    if first.out_channels > most:
+        raise UserError(f"whitening fills at most {most} channels of {first}: use fewer, or whitening=False")
+    patches = nn.functional.unfold(images, first.kernel_size, first.dilation).transpose(1, 2).flatten(0, 1)
     patches = patches[patches.amax(1) > patches.amin(1)]  # nine out of ten are background
     principal = torch.linalg.eigh((patches.T @ patches).cpu()).eigenvectors.T.flip(0)[: (first.out_channels + 1) // 2]
     first.weight.copy_(torch.cat([principal, -principal])[: first.out_channels].view_as(first.weight))

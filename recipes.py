@@ -3,19 +3,22 @@
     python train.py --recipe default --seed 0 --learning-rate 0.1
     python train.py --config mine.toml
 
-A recipe is a frozen dataclass, validated when it is made: a value outside its range raises ValueError naming the field.
+A recipe is a frozen dataclass, validated when it is made: a value outside its range raises UserError naming the field.
 Every field is a flag of train.py and a key of a config file. A new recipe is one more entry in RECIPES that states only
 where it differs from Recipe's defaults.
 """
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import math
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+
+from support import UserError
 
 
 def setting(default: Any, help: str, low: float | None = None, high: float = math.inf, choices=None) -> Any:
@@ -25,11 +28,11 @@ def setting(default: Any, help: str, low: float | None = None, high: float = mat
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """All that decides a run besides its seed and the machine. Raises ValueError when a field is out of range."""
+    """All that decides a run besides its seed and the machine. Raises UserError when a field is out of range."""
 
     name: str = setting("default", "the recipe's name")
-    architecture: str = setting("default", "a model of model.py")
-    dataset: str = setting("mnist", "a data set of data.py")
+    architecture: str = setting("default", "a model of model.py, which lists them")
+    dataset: str = setting("mnist", "mnist, fashion-mnist or another data set of data.py")
     epochs: int = setting(15, "passes over the training images", 1, 100_000)
     batch_size: int = setting(128, "images per step", 1, 100_000)
     validation_images: int = setting(50, "training images held out for validation", 1, 1_000_000)
@@ -81,24 +84,24 @@ class Recipe:
         for field in dataclasses.fields(self):
             validate(field, getattr(self, field.name))
         if Path(self.name).name != self.name:
-            raise ValueError(f"name must be fit for a folder, got {self.name!r}")
+            raise UserError(f"name must be fit for a folder, got {self.name!r}")
         if self.finder_end_lr <= self.finder_start_lr:
-            raise ValueError(
+            raise UserError(
                 f"finder_end_lr must be above finder_start_lr, {self.finder_start_lr}, got {self.finder_end_lr}"
             )
 
 
 def validate(field: dataclasses.Field, value: Any) -> None:
-    """Raise ValueError when `value` is not what the field of Recipe may be."""
+    """Raise UserError when `value` is not what the field of Recipe may be."""
     low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
     kind = (int, float) if field.type is float else field.type
     if not isinstance(value, kind) or (isinstance(value, bool) and field.type is not bool):
-        raise ValueError(f"{field.name} must be of type {field.type.__name__}, got {value!r}")
+        raise UserError(f"{field.name} must be of type {field.type.__name__}, got {value!r}")
     if choices and value not in choices:
-        raise ValueError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
+        raise UserError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
     if low is not None and not low <= value <= min(high, sys.float_info.max):
         bounds = f"at least {low} and finite" if high == math.inf else f"between {low} and {high:,}"
-        raise ValueError(f"{field.name} must be {bounds}, got {value}")
+        raise UserError(f"{field.name} must be {bounds}, got {value}")
 
 
 # Related settings share a line.
@@ -150,51 +153,88 @@ RECIPES = {recipe.name: recipe for recipe in (
 # fmt: on
 OWN = ("default", "fast")
 PUBLISHED = ("erav3", "mnist-ops", "mnist-7824", "skeleton-510k", "mnist-experiment", "mnist-experiment-aug")
+NAME_LIMIT = 120  # characters: a file system allows 255
 FIELDS = tuple(field for field in dataclasses.fields(Recipe) if field.name != "name")
 
 
 def get_recipe(name: str, /, **changes: Any) -> Recipe:
-    """The named recipe with fields changed. Raises ValueError for an unknown name, field or value."""
+    """The named recipe with fields changed. Raises UserError for an unknown name, field or value."""
     if name not in list(RECIPES):
-        raise ValueError(f"unknown recipe {name!r}; there are: {', '.join(RECIPES)}")
+        raise UserError(f"unknown recipe {name!r}; there are: {', '.join(RECIPES)}")
     return change(RECIPES[name], changes)
 
 
 def change(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
-    """A recipe with fields changed; a learning rate ends the search for one. Raises ValueError for a wrong one."""
+    """A recipe with fields changed; a learning rate ends the search for one. Raises UserError for a wrong one."""
     unknown = sorted(set(changes) - {"name", *(field.name for field in FIELDS)})
     if unknown:
-        raise ValueError(f"a recipe has no field {unknown[0]!r}")
+        raise UserError(f"a recipe has no field {unknown[0]!r}")
     implied = {"find_lr": False} if "learning_rate" in changes else {}
     return dataclasses.replace(recipe, **(implied | changes))
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """{key: value} of a JSON or TOML file: a recipe's fields, `recipe`, `seed`. Raises ValueError for another file."""
+    """{key: value} of a JSON or TOML file: a recipe's fields, `recipe`, `seed`. Raises UserError for another file."""
     parsers = {".json": json.loads, ".toml": tomllib.loads}
     if path.suffix not in parsers:
-        raise ValueError(f"{path} must end in .json or .toml")
+        raise UserError(f"{path} must end in .json or .toml")
     try:
         config = parsers[path.suffix](path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid {path.suffix[1:].upper()} ({error})") from error
+        raise UserError(f"{path} is not valid {path.suffix[1:].upper()} ({error})") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{path} must hold keys and values, got {config!r}")
+        raise UserError(f"{path} must hold keys and values, got {config!r}")
     return {"name": path.stem} | config
+
+
+def differences(recipe: Recipe, base: Recipe | None = None) -> dict[str, Any]:
+    """{field: value} of where a recipe differs from another: that of its name, without which the nearest of all."""
+    bases = [base] if base else [RECIPES[recipe.name]] if recipe.name in RECIPES else list(RECIPES.values())
+    found = []
+    for other in bases:
+        values = {field.name: getattr(recipe, field.name) for field in FIELDS}
+        found.append({name: value for name, value in values.items() if value != getattr(other, name)})
+    return min(found, key=len)
+
+
+def run_name(recipe: Recipe, seed: int, base: Recipe | None = None) -> str:
+    """The name of a run's folder: the recipe's, where it differs from `base` (by default the recipe of its name), and
+    the seed, such as default-lr0.1-epochs3-seed0."""
+    changed = differences(recipe, base) if base or recipe.name in RECIPES else {}
+    if recipe.holdout:  # the images held out say it all
+        changed |= {"holdout": recipe.validation_images}
+        changed.pop("validation_images", None)
+    if recipe.find_lr:  # so it is the range test that decides
+        changed.pop("learning_rate", None)
+    plain = {"dataset": recipe.dataset, "find_lr": "lrauto" if recipe.find_lr else "lrfixed"}
+    short = {"learning_rate": "lr"}
+    parts = [plain.get(name) or f"{short.get(name, name)}{shown(value)}" for name, value in changed.items()]
+    name = "-".join([recipe.name, *(part.replace("/", "_") for part in parts)])
+    if len(name) > NAME_LIMIT:
+        name = f"{name[:NAME_LIMIT]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{name}-seed{seed}"
+
+
+def shown(value: Any) -> str:
+    """A setting's value in a name or a table, a number without needless digits."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Give a parser --recipe, --config, --seed, --out and a flag for every field of Recipe."""
-    parser.add_argument("--recipe", help=f"one of {', '.join(RECIPES)} (default: default)")
-    parser.add_argument("--config", type=Path, help="a JSON or TOML file of fields; flags override it")
-    parser.add_argument(
-        "--seed", type=int, help="seed of split, initial weights, order, augmentation, dropout (default: 0)"
-    )
-    parser.add_argument("--out", type=Path, help="the run's folder (default: results/<recipe>-seed<seed>)")
-    group = parser.add_argument_group("fields of the recipe, each instead of the recipe's own value")
+    parser.add_argument("--recipe", choices=RECIPES, metavar="NAME", help=f"{', '.join(RECIPES)} (default: default)")
+    parser.add_argument("--config", type="path", help="a JSON or TOML file of fields; flags override it")
+    parser.add_argument("--seed", type=int, help="of split, weights, order, augmentation and dropout (default: 0)")
+    parser.add_argument("--out", type="path", help="the run's folder (default: results/<recipe>-seed<seed>)")
+    group = parser.add_argument_group("fields of the recipe", "the default stands where a recipe says nothing else")
     for field in FIELDS:
         kind = parse_boolean if field.type is bool else field.type
-        group.add_argument(f"--{field.name.replace('_', '-')}", type=kind, help=field.metadata["help"])
+        choices = ("true", "false") if field.type is bool else field.metadata["choices"]
+        limits = f"{{{','.join(choices)}}}" if choices else field.type.__name__.upper()
+        text = f"{field.metadata['help']} (default: {shown(field.default)})"
+        group.add_argument(f"--{field.name.replace('_', '-')}", type=kind, metavar=limits, help=text)
 
 
 def parse_boolean(text: str) -> bool:
@@ -204,8 +244,9 @@ def parse_boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
-def from_flags(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> tuple[Recipe, int]:
-    """The recipe and seed that the flags of `add_flags` ask for; the parser's error names what is wrong."""
+def from_flags(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> tuple[Recipe, int, str]:
+    """The recipe and seed that the flags of `add_flags` ask for, and the run's name; the parser's error names what is
+    wrong."""
     flags = {field.name: getattr(arguments, field.name) for field in FIELDS}
     changes = {name: value for name, value in flags.items() if value is not None}
     config, source = {}, ""
@@ -217,12 +258,13 @@ def from_flags(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
         validate_seed(seed)
         source, seed = "", seed if arguments.seed is None else arguments.seed
         validate_seed(seed)
-        return change(recipe, changes), seed
-    except (ValueError, OSError) as error:
+        changed = change(recipe, changes)
+        return changed, seed, run_name(changed, seed, None if recipe.name in RECIPES else recipe)
+    except (UserError, OSError) as error:
         parser.error(f"{source}{error}")
 
 
 def validate_seed(seed: int) -> None:
-    """Raise ValueError for a seed that torch would not take."""
+    """Raise UserError for a seed that torch would not take."""
     if type(seed) is not int or not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be an integer from 0 to 2**63 - 1, got {seed!r}")
+        raise UserError(f"seed must be an integer from 0 to 2**63 - 1, got {seed!r}")

@@ -1,34 +1,108 @@
-"""Results: what runs leave behind, and how they compare.
+"""Results: what a run leaves behind: results.json, strict JSON, replaced whole after every epoch, and history.csv.
 
-    python results.py                      every run in results/ in one table, best first
-    python results.py check RUN [--minimum 99.4] [--minimum-class 98] [--maximum-loss 0.1]
-                                           exit status 1 when a run is unfinished or not good enough
+    python results.py --recipe default [--epochs N …]     the folder of the run that train.py makes with these flags
 
-A run is a folder with a results.json, strict JSON, replaced whole after every epoch. Nothing here imports torch.
+`Result` is the content of results.json, field by field; what is read is checked against it. The verdict on a run, and
+the table of all, are in verdict.py. Nothing here imports torch.
 """
 
-import json
-import math
+import csv
+import io
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
-from recipes import RECIPES, Recipe
-from support import cli, files
+from support import UserError, cli, files
 
-RUNS = Path("results")
+import msgspec
+
+import recipes
+from recipes import Recipe
+
+RUNS = cli.project_path("results")
 RECORDS = RUNS / "records"
-SCHEMA = 2
-ALWAYS = ("finished", "recipe", "model_repr", "classes", "seed", "total_parameters", "total_epochs", "training_time")
-ALWAYS += ("per_class_accuracy", "history", "environment")
+SCHEMA = 3
+REMEDY = "remove it, or train again with --overwrite (make: OVERWRITE=1)"
+
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+Interval = Annotated[list[float], msgspec.Meta(min_length=2, max_length=2)]  # low, high
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
-def run_dir(recipe: Recipe, seed: int) -> Path:
-    """Where a run is by default: named by recipe, data set if not the recipe's own, hold-out if any, and seed."""
-    own_dataset = RECIPES.get(recipe.name, Recipe()).dataset
-    parts = [recipe.name, *([recipe.dataset] if recipe.dataset != own_dataset else [])]
-    parts += [f"holdout{recipe.validation_images}"] if recipe.holdout else []
-    return RUNS / "-".join([*parts, f"seed{seed}"])
+class Epoch(TypedDict):
+    """What an epoch came to; `lr` is that of its last step. A hold-out run has no test figures."""
+
+    epoch: Positive
+    lr: float
+    train_loss: float
+    train_accuracy: Percent
+    val_loss: float
+    val_accuracy: Percent
+    test_loss: NotRequired[float]
+    test_accuracy: NotRequired[Percent]
+    seconds: Seconds
+
+
+class Environment(TypedDict):
+    """The machine that a run was trained on, and what it was trained with."""
+
+    python: str
+    torch: str
+    numpy: str
+    platform: str
+    cpu: str
+    cores: Positive
+    device: str
+    threads: Positive
+    processes: Positive
+    precision: str
+    commit: str
+
+
+class Identity(TypedDict):
+    """What the model is: see trainer.identify."""
+
+    layers: str
+    calls: str
+    logits: list[list[float]]
+
+
+class Result(TypedDict):
+    """The content of results.json. Of the final figures a run has those of the test images, or of its hold-out, once it
+    is finished."""
+
+    schema: int
+    finished: bool
+    recipe: dict[str, Any]
+    identity: Identity
+    classes: Annotated[list[str], msgspec.Meta(min_length=2)]
+    seed: Count
+    total_parameters: Count
+    total_epochs: Positive
+    preparation_seconds: Seconds
+    training_time: Seconds
+    best_validation_accuracy: Percent
+    final_test_accuracy: NotRequired[Percent]
+    final_test_accuracy_ci95: NotRequired[Interval]
+    final_test_loss: NotRequired[float]
+    final_validation_accuracy: NotRequired[Percent]
+    final_validation_accuracy_ci95: NotRequired[Interval]
+    final_validation_loss: NotRequired[float]
+    per_class_accuracy: Annotated[dict[str, Percent], msgspec.Meta(min_length=1)]
+    tested_images: Positive  # or those held out
+    misclassified: dict[str, str]  # {index of the image: predicted class}
+    history: Annotated[list[Epoch], msgspec.Meta(min_length=1)]
+    lr_finder: NotRequired[dict[str, Any]]
+    environment: Environment
+
+
+def find_run(text: str) -> Path:
+    """The folder of a run that a person named: its path, or its name in results/."""
+    path = cli.path(text)
+    named = RUNS / path
+    return named if not path.exists() and named.exists() else path
 
 
 def path(run: Path | str) -> Path:
@@ -37,119 +111,103 @@ def path(run: Path | str) -> Path:
 
 
 def write(run: Path | str, result: dict[str, Any]) -> None:
-    """Replace a run's results.json whole. Raises ValueError for NaN or infinity."""
+    """Replace a run's results.json and history.csv whole. Raises ValueError for NaN or infinity, UserError where they
+    cannot be written."""
     files.write_json(path(run), result)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, result["history"][0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(result["history"])
+    files.replace_file(Path(run) / "history.csv", table.getvalue().encode())
 
 
-def read(run: Path | str) -> dict[str, Any] | None:
-    """The results in a run's folder, None where it has none. Raises ValueError naming what is wrong with the file."""
+def remove(run: Path | str) -> None:
+    """Remove a run's results.json and history.csv."""
+    with files.told(run, "could not be cleared"):
+        path(run).unlink(missing_ok=True)
+        (Path(run) / "history.csv").unlink(missing_ok=True)
+
+
+def read(run: Path | str) -> Result | None:
+    """The results in a run's folder, None where it has none. Raises UserError naming the file and what is wrong in
+    it."""
     if not path(run).exists():
         return None
-    remedy = "remove it, or train again with --overwrite (make: OVERWRITE=1)"
+    content = files.read_json(path(run), REMEDY)
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise UserError(f"{path(run)} has schema {schema!r}, this program reads schema {SCHEMA}: {REMEDY}")
+    result = files.convert(content, Result, path(run), REMEDY)
     try:
-        result = json.loads(path(run).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path(run)} is not valid JSON ({error}): {remedy}") from error
-    if not isinstance(result, dict) or result.get("schema") != SCHEMA:
-        schema = result.get("schema") if isinstance(result, dict) else None
-        raise ValueError(f"{path(run)} has schema {schema}, this program reads schema {SCHEMA}: {remedy}")
-    missing = [key for key in ALWAYS if result.get(key) in (None, [])]
-    if not missing and result["finished"]:
-        missing = [key for key in final_keys(result) if result.get(key) is None]
+        recipes.change(Recipe(), result["recipe"])
+    except UserError as error:
+        raise UserError(f"{path(run)}: recipe: {error}: {REMEDY}") from error
+    missing = [key for key in final_keys(result) if key not in result] if result["finished"] else []
     if missing:
-        raise ValueError(f"{path(run)} lacks {missing[0]}: {remedy}")
+        raise UserError(f"{path(run)} is finished but lacks {missing[0]}: {REMEDY}")
     return result
 
 
-def final_keys(result: dict[str, Any]) -> tuple[str, str, str]:
+def final_keys(result: Result) -> tuple[str, str, str]:
     """The keys of a finished run's accuracy, its interval, and its loss."""
     part = "validation" if result["recipe"].get("holdout") else "test"
     return f"final_{part}_accuracy", f"final_{part}_accuracy_ci95", f"final_{part}_loss"
 
 
-def final_figures(result: dict[str, Any]) -> tuple[str, float, list[float], float]:
+def final_figures(result: Result) -> tuple[str, float, list[float], float]:
     """("test" or "validation", accuracy in percent, its 95 % interval, loss) of a finished run."""
     keys = final_keys(result)
     return keys[0].split("_")[1], *(result[key] for key in keys)
 
 
-def best_epoch(history: list[dict[str, float]]) -> dict[str, float]:
+def best_epoch(history: list[Epoch]) -> Epoch:
     """The entry of best validation accuracy; ties go to the lower validation loss, then to the later epoch."""
     return max(history, key=lambda entry: (entry["val_accuracy"], -entry["val_loss"], entry["epoch"]))
 
 
-def is_best(history: list[dict[str, float]], threshold: float) -> bool:
+def is_best(history: list[Epoch], threshold: float) -> bool:
     """Whether the last epoch validated best so far, and at least at the threshold, in percent."""
     return best_epoch(history) is history[-1] and history[-1]["val_accuracy"] >= threshold
 
 
-def best_phrase(history: list[dict[str, float]], threshold: float) -> str:
-    """Whether the model of the last epoch is kept as the best, and why or why not."""
-    *earlier, last = history
-    if last["val_accuracy"] < threshold:
-        return f"not kept: validation below {threshold:g} %"
-    if not earlier:
-        return "new best: the first"
-    best, (word, more, less) = best_epoch(earlier), ("new best", ">", "≤")
-    if not is_best(history, threshold):
-        word, more, less = "not best", "<", ">"
-    if last["val_accuracy"] != best["val_accuracy"]:
-        return f"{word}: {last['val_accuracy']:.4g} {more} {best['val_accuracy']:.4g} %"
-    return f"{word}: loss {last['val_loss']:.3g} {less} {best['val_loss']:.3g}"
+def epoch_head(holdout: bool) -> str:
+    """The head of the table whose rows are `epoch_row`s; none is wider than 80 characters."""
+    tested = "" if holdout else f"  {'test loss':>9}  {'%':>5}"
+    return f"  epoch  {'lr':>7}  train loss  {'%':>5}  val loss  {'%':>5}{tested}      s"
 
 
-def epoch_line(history: list[dict[str, float]], epochs: int, threshold: float) -> str:
-    """The last of so many epochs in one line, and whether its model is kept as the best."""
-    entry = history[-1]
-    # Fifty validation images allow no more than steps of 2 %, so no zeros are added to their accuracy.
-    parts = {"train": ("train loss", ".2f"), "val": ("validation", ".4g"), "test": ("test", ".2f")}
-    figures = [
-        f"{name} {entry[f'{part}_loss']:.4f} {entry[f'{part}_accuracy']:{form}} %"
-        for part, (name, form) in parts.items()
-        if f"{part}_loss" in entry
-    ]
-    number = f"epoch {entry['epoch']:>{len(str(epochs))}}/{epochs}"
-    return "  ".join(
-        [number, f"lr {entry['lr']:.4f}", *figures, f"{entry['seconds']:.1f} s", best_phrase(history, threshold)]
-    )
+def epoch_row(history: list[Epoch], epochs: int, threshold: float) -> str:
+    """The last of so many epochs; a star where its model is the best so far on the validation images, and kept."""
+    entry, figures = history[-1], []
+    for part, width in (("train", 10), ("val", 8), ("test", 9)):
+        if f"{part}_loss" in entry:
+            # Fifty validation images allow no more than steps of 2 %, so no zeros are added to their accuracy.
+            digits = ".4g" if part == "val" else ".2f"
+            figures.append(f"{entry[f'{part}_loss']:{width}.4f}  {entry[f'{part}_accuracy']:>5{digits}}")
+    number = f"{entry['epoch']}/{epochs}"
+    star = " *" if is_best(history, threshold) else ""
+    return f"{number:>7}  {entry['lr']:7.3g}  {'  '.join(figures)}  {entry['seconds']:5.1f}{star}"
 
 
-def result_line(result: dict[str, Any], run: Path | str) -> str:
+def result_line(result: Result) -> str:
     """The result of a finished run in one line."""
     part, accuracy, (low, high), loss = final_figures(result)
     return (
         f"{part} accuracy {accuracy:.2f} % (95 % interval {low:.2f} to {high:.2f}), loss {loss:.4f}, "
-        f"{result['total_parameters']:,} parameters, {result['total_epochs']} epochs, "
-        f"{result['training_time']:.1f} s of training: {path(run)}"
+        f"{result['training_time']:.1f} s"
     )
 
 
-def check_same(run: Path | str, recipe: dict[str, Any], model_repr: str, seed: int, saved: dict[str, Any]) -> None:
-    """Raise ValueError when `saved`, results or a checkpoint, is of another recipe, model or seed, naming the first."""
-    wanted = {"seed": seed, **recipe}
-    for name, there in {"seed": saved["seed"], **{name: saved["recipe"].get(name) for name in recipe}}.items():
-        if there != wanted[name]:
-            raise ValueError(
-                f"{run} holds a run with {name} {there}, this one has {wanted[name]}: "
-                "use another folder, --out (make: OUT=), or replace that run, --overwrite (make: OVERWRITE=1)"
-            )
-    if saved["model_repr"] != model_repr:
-        raise ValueError(
-            f"{run} holds a run of another model: {recipe['architecture']!r} has changed in model.py since. "
-            "Replace that run with --overwrite (make: OVERWRITE=1)"
-        )
-
-
-def all_runs(folder: Path | str = RUNS) -> list[tuple[str, dict[str, Any]]]:
+def all_runs(folder: Path | str = RUNS) -> list[tuple[str, Result]]:
     """[(name, results)] of a folder: tested runs, hold-out runs, unfinished ones, each best first. Warns of damage."""
     runs = []
     for file in Path(folder).glob("[!.]*/results.json"):
         try:
             runs.append((file.parent.name, read(file.parent)))
-        except (ValueError, OSError) as error:
+        except UserError as error:
             cli.warn(error)
 
-    def order(run: tuple[str, dict[str, Any]]) -> tuple:
+    def order(run: tuple[str, Result]) -> tuple:
         name, result = run
         if not result["finished"]:
             return 2, name
@@ -174,79 +232,13 @@ def markdown_table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join([line(head), f"|{'|'.join(rule)}|", *map(line, rows)])
 
 
-def format_runs(runs: list[tuple[str, dict[str, Any]]]) -> str:
-    """The table of runs."""
-    rows = []
-    for name, result in runs:
-        outcome = [f"unfinished, epoch {len(result['history'])}", "", "", ""]
-        if result["finished"]:
-            part, accuracy, (low, high), loss = final_figures(result)
-            measured_on = "test" if part == "test" else f"hold-out, {result['recipe']['validation_images']:,}"
-            outcome = [measured_on, f"{accuracy:.2f}", f"{low:.2f} to {high:.2f}", f"{loss:.4f}"]
-        counts = [f"{result['total_parameters']:,}", str(result["total_epochs"]), f"{result['training_time']:.1f}"]
-        rows.append([name, *counts, *outcome])
-    head = ["run", "parameters", "epochs", "seconds", "measured on", "accuracy %", "95 % interval", "loss"]
-    return markdown_table(head, rows)
-
-
-def min_smoothed_loss(label_smoothing: float, num_classes: int) -> float:
-    """The lowest cross-entropy that label smoothing allows: the entropy of its targets."""
-    other = label_smoothing / num_classes
-    targets = [1 - label_smoothing + other, *[other] * (num_classes - 1)]
-    return -sum(share * math.log(share) for share in targets if share)
-
-
-def checks(result: dict[str, Any], minimum: float, minimum_class: float, maximum_loss: float) -> list[tuple[str, bool]]:
-    """[(what was measured, whether it is good enough)]; the loss counts from the lowest that label smoothing allows."""
-    part, accuracy, _, _ = final_figures(result)
-    worst = min(result["per_class_accuracy"], key=result["per_class_accuracy"].get)
-    floor = min_smoothed_loss(result["recipe"]["label_smoothing"], len(result["classes"]))
-    loss = result["history"][-1]["train_loss"] - floor
-    numbers = [value for entry in result["history"] for value in entry.values()]
-    all_finite = all(map(math.isfinite, numbers))
-
-    def at_least(name: str, value: float, bound: float) -> tuple[str, bool]:
-        return f"{name} {value:.2f} % {'≥' if value >= bound else '<'} {bound:g} %", value >= bound
-
-    return [
-        at_least("test accuracy", accuracy, minimum)
-        if part == "test"
-        else ("a hold-out run has no test accuracy: make train without HOLDOUT", False),
-        at_least(f"lowest accuracy of a class, {worst}:", result["per_class_accuracy"][worst], minimum_class),
-        (
-            f"final training loss {loss:.4f} {'<' if loss < maximum_loss else '≥'} {maximum_loss:g}"
-            + (f", above {floor:.4f}, the lowest that label smoothing allows" if floor else ""),
-            loss < maximum_loss,
-        ),
-        (f"history of {len(numbers)} numbers, {'' if all_finite else 'not '}all finite", all_finite),
-    ]
-
-
-def check(run: Path | str, *bounds: float) -> tuple[list[str], int]:
-    """The lines on whether a run is finished and good enough, and the exit status; bounds are those of `checks`."""
-    result = read(run)
-    if result is None or not result["finished"]:
-        return [f"FAIL  {run} holds no finished run: make train"], 1
-    outcomes = checks(result, *bounds)
-    lines = [f"{'ok  ' if passed else 'FAIL'}  {run}: {text}" for text, passed in outcomes]
-    return lines, 0 if all(passed for _, passed in outcomes) else 1
-
-
 def main(argv: list[str] | None = None) -> int:
-    parser = cli.Parser(description="Compare runs.")
-    commands = parser.add_subparsers(dest="command", parser_class=cli.Parser)
-    checking = commands.add_parser("check", help="exit status 1 when a run is not good enough")
-    checking.add_argument("run", help="the run's folder")
-    checking.add_argument("--minimum", type=float, default=99.4, help="percent of all images (default: 99.4)")
-    checking.add_argument("--minimum-class", type=float, default=98.0, help="percent of any class (default: 98)")
-    checking.add_argument("--maximum-loss", type=float, default=0.1, help="of the last training epoch (default: 0.1)")
+    parser = cli.Parser(description=__doc__)
+    parser.add_data()
+    recipes.add_flags(parser)
     arguments = parser.parse_args(argv)
-    if arguments.command == "check":
-        lines, status = check(arguments.run, arguments.minimum, arguments.minimum_class, arguments.maximum_loss)
-        print("\n".join(lines))
-        return status
-    runs = all_runs()
-    print(format_runs(runs) if runs else f"no runs in {RUNS} yet: make train")
+    _, _, name = recipes.from_flags(parser, arguments)
+    print(arguments.out or RUNS / name)
     return 0
 
 

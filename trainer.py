@@ -4,11 +4,18 @@ Every draw of an epoch comes from generators seeded by (seed, epoch), so a run t
 generator's state. The loop itself is in train.py.
 """
 
+import copy
 import dataclasses
+import functools
+import hashlib
 import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+from support import UserError, devices, processes, tracing
+from support.scalars import ScalarLog
 
 import numpy as np
 import torch
@@ -19,8 +26,8 @@ import augmentation
 import data
 import model as models
 from recipes import Recipe
-from support import devices, processes
 
+LOGITS_TOLERANCE = 1e-4  # of the largest: what another machine's arithmetic may change
 WHITENING_IMAGES = 500  # some 30,000 patches with ink
 
 
@@ -42,7 +49,7 @@ def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def build_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> LRScheduler:
-    """The recipe's torch schedule, stepped per batch, a plateau per epoch. Raises ValueError for too few steps."""
+    """The recipe's torch schedule, stepped per batch, a plateau per epoch. Raises UserError for too few steps."""
     if recipe.schedule == "plateau":
         names = "factor", "patience", "threshold", "min_lr"
         return ReduceLROnPlateau(optimizer, **{name: getattr(recipe, f"plateau_{name}") for name in names})
@@ -52,7 +59,7 @@ def build_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer, steps_per_
         try:
             return OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, **settings)
         except ZeroDivisionError as error:
-            raise ValueError(
+            raise UserError(
                 f"one_cycle cannot rise within {recipe.pct_start} of {steps} step{'s' * (steps > 1)}: "
                 "use more epochs, a smaller batch_size or another pct_start"
             ) from error
@@ -60,14 +67,58 @@ def build_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer, steps_per_
     return StepLR(optimizer, recipe.step_size * steps_per_epoch, gamma)
 
 
+@functools.cache
+def identify(architecture: str, dataset: str) -> dict[str, Any]:
+    """What a model is, so that another one is told from it, whatever of it has changed: its layers as text, a sum of
+    the torch functions that it calls in training, and its logits for two fixed images, with the first weights of seed
+    0.
+
+    Raises UserError when it returns no logits."""
+    entry = data.get_dataset(dataset)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = models.build(architecture, len(entry.classes))
+        logits = models.probe(model, entry.input_shape)
+        expected = (2, len(entry.classes))
+        if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
+            raise UserError(
+                f"{architecture!r} in model.py must return logits {list(expected)} for 2 images "
+                f"{[2, *entry.input_shape]}, got {models.describe(logits)}"
+            )
+        if not logits.isfinite().all():
+            raise UserError(f"{architecture!r} in model.py returns numbers that are not finite for fresh weights")
+        calls = tracing.trace(model.train(), torch.zeros(2, *entry.input_shape))
+    text = "\n".join(map(str, calls))
+    return {"layers": str(model), "calls": hashlib.sha256(text.encode()).hexdigest(), "logits": logits.tolist()}
+
+
+def check_same(run_dir: Path, recipe: Recipe, seed: int, saved: dict[str, Any]) -> None:
+    """Raise UserError when `saved`, results or a checkpoint, is of another recipe, model or seed, naming the first."""
+    wanted = {"seed": seed, **dataclasses.asdict(recipe)}
+    there = {"seed": saved["seed"], **saved["recipe"]}
+    for name in wanted:
+        if there.get(name) != wanted[name]:
+            raise UserError(
+                f"{run_dir} holds a run with {name} {there.get(name)}, this one has {wanted[name]}: "
+                "use another folder, --out (make: OUT=), or replace that run, --overwrite (make: OVERWRITE=1)"
+            )
+    old, new = saved["identity"], identify(recipe.architecture, recipe.dataset)
+    same_text = (old["layers"], old["calls"]) == (new["layers"], new["calls"])
+    if not same_text or not models.is_close(new["logits"], old["logits"], LOGITS_TOLERANCE):
+        raise UserError(
+            f"{run_dir} holds a run of another model: {recipe.architecture!r} has changed in model.py since. "
+            "Replace that run with --overwrite (make: OVERWRITE=1)"
+        )
+
+
 class Trainer:
     """A recipe and a seed being trained on the training images of its data set, of which some are held out.
 
-    Raises ValueError when the recipe does not fit the images, or names an unknown architecture."""
+    Raises UserError when the recipe does not fit the images, or its model is none."""
 
     def __init__(self, recipe: Recipe, seed: int, device: torch.device, images: data.Images):
         if recipe.cuda_graph and device.type != "cuda":
-            raise ValueError(f"cuda_graph needs a CUDA device, this one is {device.type}")
+            raise UserError(f"cuda_graph needs a CUDA device, this one is {device.type}")
         self.recipe, self.seed, self.device = recipe, seed, device
         start = time.perf_counter()
         self.train_images, self.validation_images = data.split(images, recipe.validation_images, seed)
@@ -75,13 +126,18 @@ class Trainer:
         self.preparation_seconds = time.perf_counter() - start
         count = len(self.train_images)
         if recipe.batch_size > count:
-            raise ValueError(f"batch_size must be at most {count:,}, all training images, got {recipe.batch_size:,}")
+            raise UserError(f"batch_size must be at most {count:,}, all training images, got {recipe.batch_size:,}")
         processes.check_batches(count, recipe.batch_size)
-        self.classes = data.get_dataset(recipe.dataset).classes
+        dataset = data.get_dataset(recipe.dataset)
+        self.classes, self.input_shape = dataset.classes, dataset.input_shape
+        self.identity = identify(recipe.architecture, recipe.dataset)
         torch.manual_seed(derive_seed(seed, 0))
         model = models.build(recipe.architecture, len(self.classes))
         self.model = model.to(device, memory_format=torch.channels_last)
         self.total_parameters = models.count_parameters(self.model)
+        if not self.total_parameters:
+            raise UserError(f"{recipe.architecture!r} in model.py has no trainable parameters")
+        self.check_last_batch((count - 1) % recipe.batch_size + 1)
         self.ema = models.EMA(self.model, recipe.ema_decay) if recipe.ema_decay else None
         self.steps_per_epoch = math.ceil(count / recipe.batch_size)
         self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing, reduction="sum")
@@ -90,12 +146,27 @@ class Trainer:
         self.lr_finder: dict[str, Any] | None = None  # the summary of a range test
         self.history: list[dict[str, float]] = []
         self.environment: dict[str, Any] = {}  # of the start, as train.py describes it
+        self.scalars: ScalarLog | None = None  # where the history is written, too
         if recipe.whitening:
             start = time.perf_counter()
             models.whiten(self.model, self.normalize(self.train_images[:WHITENING_IMAGES].to_float()))
             # Signs of eigenvectors differ between processors.
             self.model.load_state_dict(processes.broadcast(self.model.state_dict()))
             self.preparation_seconds += time.perf_counter() - start
+
+    def check_last_batch(self, images: int) -> None:
+        """Raise UserError when the last batch of an epoch, of so many images, is too small for the model's
+        BatchNorm."""
+        if images // processes.world_size() > 1:
+            return
+        try:
+            with torch.no_grad():
+                copy.deepcopy(self.model).train()(torch.zeros(1, *self.input_shape, device=self.device))
+        except ValueError as error:
+            raise UserError(
+                f"the last batch of an epoch has {images} image{'s' * (images > 1)}, too few for BatchNorm on a map of "
+                f"one pixel: use another batch_size than {self.recipe.batch_size} ({error})"
+            ) from error
 
     def use_lr(self, learning_rate: float) -> None:
         """Make optimizer and schedule afresh, at this learning rate."""
@@ -142,8 +213,9 @@ class Trainer:
         """All that the run needs to resume, and a user of the model to load it, as plain values and tensors."""
         return {
             "recipe": dataclasses.asdict(self.recipe),
-            "model_repr": str(self.model),
+            "identity": self.identity,
             "classes": list(self.classes),
+            "input_shape": list(self.input_shape),
             "seed": self.seed,
             "epoch": len(self.history),
             "normalize": {"mean": self.normalize.mean, "std": self.normalize.std},
@@ -154,6 +226,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "history": self.history,
+            "environment": self.environment,
+            "logits": models.probe(self.eval_model, self.input_shape).tolist(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from support import cli, devices, files, processor
+
 import torch
 
 import augmentation
@@ -32,7 +34,6 @@ import train
 from evaluate import evaluate
 from experiments import records, tables
 from reporting import plots
-from support import cli, devices, files
 from trainer import Trainer
 
 RECORD = results.RECORDS / "bench.json"
@@ -151,13 +152,13 @@ class Bench:
             flags = ["--recipe", name, "--data", self.data_dir, "--out", folder, "--device", "cpu"]
             flags += [f"--{field}={value}" for field, value in fields.items()]
             start = time.perf_counter()
-            with records.start_training(flags, threads or devices.cpu_count(), processes) as process:
+            with records.start_training(flags, threads or processor.threads(), processes) as process:
                 records.finish_training(process, name)
             return results.read(folder), time.perf_counter() - start
 
     def scaling(self, name: str) -> list[tuple[int, int, float]]:
         """(processes, threads of each, seconds per epoch) of a training on one core, and on all cores both ways."""
-        cores, scaling = 2 ** int(math.log2(min(devices.cpu_count(), 32))), []  # so that processes can share a batch
+        cores, scaling = 2 ** int(math.log2(min(processor.cores(), 32))), []  # so that processes can share a batch
         for processes, threads in dict.fromkeys(((1, 1), (1, cores), (cores, 1))):
             say(f"{name} in {processes} processes of {threads} threads")
             scaling.append((processes, threads, self.train(name, processes, threads, epochs=1)[0]["training_time"]))
@@ -205,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_data()
     parser.add_argument("--quick", action="store_true", help="one short round, under a minute; writes no record")
     arguments = parser.parse_args(argv)
-    devices.prepare_for_training()
+    devices.prepare()
     bench = Bench(arguments.data, arguments.quick).measure()
     print(tables.render("speed", bench))
     if not arguments.quick:

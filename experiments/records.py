@@ -8,6 +8,7 @@ trained again, and a stopped one resumes. With --jobs 1 every run has the machin
 needs.
 """
 
+import importlib.metadata
 import os
 import statistics
 import subprocess
@@ -18,40 +19,39 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from support import UserError, cli, files, intervals, processor
+
 from tqdm import tqdm
 
 import recipes
 import results
-from support import cli, devices, files, intervals
+from recipes import Recipe, run_name
 
 PUBLISHED = "published"  # stands for all recipes that are not this project's own
-SAME = (
-    "recipe",
-    "model_repr",
-    "cpu",
-    "device",
-    "threads",
-    "processes",
-    "precision",
-    "torch",
-)  # in all runs of a record
-TRAIN = ["train.py"]
+SAME = ("recipe", "model", "cpu", "device", "threads", "processes", "precision", "torch")  # in all runs of a record
+TRAIN = [str(cli.project_path("train.py"))]
 
 
-def summarize(recipe: str, folder: Path | str = results.RUNS) -> dict[str, Any]:
-    """The finished runs of a recipe as one record. Raises ValueError for none, or for runs that cannot be compared."""
-    runs = [
-        result
-        for name, result in results.all_runs(folder)
-        if result["finished"] and name == results.run_dir(recipes.get_recipe(recipe), result["seed"]).name
-    ]
+def finished_runs(recipe: Recipe, folder: Path | str = results.RUNS) -> list[results.Result]:
+    """The finished runs of a recipe in a folder, by their seeds."""
+    found = [result for name, result in results.all_runs(folder) if name == run_name(recipe, result["seed"])]
+    return sorted((result for result in found if result["finished"]), key=lambda run: run["seed"])
+
+
+def facts(run: results.Result) -> dict[str, Any]:
+    """What has to be the same in all runs of a record."""
+    known = {**run, **run["environment"], "model": (run["identity"]["layers"], run["identity"]["calls"])}
+    return {key: known[key] for key in SAME}
+
+
+def summarize(recipe: Recipe, folder: Path | str = results.RUNS) -> dict[str, Any]:
+    """The finished runs of a recipe as one record. Raises UserError for none, or for runs that cannot be compared."""
+    runs = finished_runs(recipe, folder)
     if not runs:
-        raise ValueError(f"no finished run of recipe {recipe!r} in {folder}: make train RECIPE={recipe}")
-    runs.sort(key=lambda run: run["seed"])
-    facts = [{**run, **run["environment"]} for run in runs]
+        raise UserError(f"no finished run of recipe {recipe.name!r} in {folder}: make train RECIPE={recipe.name}")
     for key in SAME:
-        if any(fact[key] != facts[0][key] for fact in facts):
-            raise ValueError(f"the runs of {recipe!r} differ in {key}: train them again with OVERWRITE=1")
+        if any(facts(run)[key] != facts(runs[0])[key] for run in runs):
+            raise UserError(f"the runs of {recipe.name!r} differ in {key}: train them again with OVERWRITE=1")
     accuracies = [run["final_test_accuracy"] for run in runs]
     return {
         "recipe": runs[0]["recipe"],
@@ -68,6 +68,20 @@ def summarize(recipe: str, folder: Path | str = results.RUNS) -> dict[str, Any]:
     }
 
 
+def check_earlier(recipe: Recipe, seeds: int, threads: int) -> None:
+    """Raise UserError when runs of a recipe that are finished, and so not trained again, could not be summed up with
+    those to be trained now, by so many threads each."""
+    earlier, now = finished_runs(recipe), {"threads": threads, "torch": importlib.metadata.version("torch")}
+    if earlier and {run["seed"] for run in earlier} < set(range(seeds)):
+        for key, value in now.items():
+            other = facts(earlier[0])[key]
+            if other.split("+")[0] != value.split("+")[0] if key == "torch" else other != value:
+                raise UserError(
+                    f"a run of {recipe.name!r} was trained with {key} {other}, those to come would be with {value}: "
+                    f"{f'JOBS=1, or THREADS={other}, or ' * (key == 'threads')}train all again, OVERWRITE=1"
+                )
+
+
 def start_training(flags: list[str], threads: int, processes: int = 1) -> subprocess.Popen:
     """Start train.py with these flags, in processes of so many threads each, which end with this one."""
     launcher = ["-m", "support.launch", str(processes)] if processes > 1 else []
@@ -77,20 +91,22 @@ def start_training(flags: list[str], threads: int, processes: int = 1) -> subpro
 
 
 def finish_training(process: subprocess.Popen, name: str) -> str:
-    """Wait for a training; returns its warnings. Raises OSError with what it said when it fails."""
+    """Wait for a training; returns its warnings. Raises UserError with what it said when it fails."""
     try:
         errors = process.communicate()[1].strip()
     except BaseException:
         process.terminate()
         raise
     if process.returncode:
-        raise OSError(f"{name} failed: {errors or f'its process ended with status {process.returncode}'}")
+        raise UserError(f"{name} failed: {errors or f'its process ended with status {process.returncode}'}")
     return errors
 
 
-def train_all(trainings: list[tuple[str, int]], jobs: int, flags: list[str]) -> Iterator[dict[str, Any]]:
-    """The results of recipes with seeds, `jobs` at a time, each as it is done. When one fails, all are stopped."""
-    threads = int(os.environ.get("OMP_NUM_THREADS") or devices.threads_each(jobs))  # the same however many runs
+def train_all(
+    trainings: list[tuple[Recipe, int]], jobs: int, threads: int, flags: list[str]
+) -> Iterator[results.Result]:
+    """The results of recipes with seeds, `jobs` at a time with so many threads each, as they are done. When one fails,
+    all are stopped."""
     running, lock, stopped = [], threading.Lock(), threading.Event()
 
     def stop() -> None:
@@ -99,20 +115,20 @@ def train_all(trainings: list[tuple[str, int]], jobs: int, flags: list[str]) -> 
             for process in running:
                 process.terminate()
 
-    def train(recipe: str, seed: int) -> dict[str, Any]:
+    def train(recipe: Recipe, seed: int) -> results.Result:
         with lock:
             if stopped.is_set():
-                raise OSError("stopped")
-            process = start_training(["--recipe", recipe, "--seed", str(seed), *flags], threads)
+                raise UserError("stopped")
+            process = start_training(["--recipe", recipe.name, "--seed", str(seed), *flags], threads)
             running.append(process)
         try:
-            warnings = finish_training(process, f"{recipe} seed {seed}")
-        except OSError:
+            warnings = finish_training(process, f"{recipe.name} seed {seed}")
+        except UserError:
             stop()
             raise
         if warnings:
             tqdm.write(warnings, file=sys.stderr)
-        return results.read(results.run_dir(recipes.get_recipe(recipe), seed))
+        return results.read(results.RUNS / run_name(recipe, seed))
 
     with ThreadPoolExecutor(min(jobs, len(trainings))) as pool:
         try:
@@ -124,8 +140,19 @@ def train_all(trainings: list[tuple[str, int]], jobs: int, flags: list[str]) -> 
             raise
 
 
+def record_path(name: str, record: dict[str, Any], is_own: bool) -> Path:
+    """Where a record is written: among the committed ones, unless its recipe was changed or it would replace one of
+    more seeds; then beside the runs."""
+    path = results.RECORDS / f"{name}.json"
+    earlier = files.read_json(path, "remove it") if path.exists() else {}
+    fewer = len(record.get("runs", [])) < len(earlier.get("runs", []))
+    if fewer:
+        print(f"{path} has more seeds, {len(earlier['runs'])}, and is kept")
+    return path if is_own and not fewer else results.RUNS / path.name
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = cli.Parser(description="Train a recipe with many seeds and sum them up.")
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("recipe", help=f"its name, or {PUBLISHED} for every published one")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to this - 1 (default: 3)")
     parser.add_argument("--jobs", type=int, help="runs at a time (default: as many as fill the cores)")
@@ -136,26 +163,40 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.recipe not in [*recipes.RECIPES, PUBLISHED]:
         parser.error(f"unknown recipe {arguments.recipe!r}; there are: {', '.join(recipes.RECIPES)}, {PUBLISHED}")
-    jobs = devices.cpu_count() if arguments.jobs is None else arguments.jobs
-    if min(arguments.seeds, jobs) < 1:
+    jobs = processor.cores() // processor.threads(processor.cores()) if arguments.jobs is None else arguments.jobs
+    if arguments.seeds < 1 or (arguments.jobs is not None and jobs < 1):
         parser.error("--seeds and --jobs must be at least 1")
-    flags = ["--data", arguments.data, "--device", arguments.device, *(["--overwrite"] * arguments.overwrite)]
-    flags += [] if arguments.epochs is None else ["--epochs", str(arguments.epochs)]
-    if arguments.recipe != PUBLISHED and recipes.RECIPES[arguments.recipe].holdout:
-        parser.error(f"{arguments.recipe} is a hold-out recipe: its runs have no test accuracy to record")
+    jobs = max(1, jobs)
     names = recipes.PUBLISHED if arguments.recipe == PUBLISHED else [arguments.recipe]
-    trainings = [(name, seed) for name in names for seed in range(arguments.seeds)]
-    for result in train_all(trainings, jobs, flags):
+    changes = {} if arguments.epochs is None else {"epochs": arguments.epochs}
+    try:
+        chosen = [recipes.get_recipe(name, **changes) for name in names]
+    except UserError as error:
+        parser.error(str(error))
+    if chosen[0].holdout:
+        parser.error(f"{arguments.recipe} is a hold-out recipe: its runs have no test accuracy to record")
+    flags = ["--data", str(arguments.data), "--device", arguments.device, *(["--overwrite"] * arguments.overwrite)]
+    flags += [f"--{name}={value}" for name, value in changes.items()]
+    threads = processor.threads(jobs)
+    with files.told(results.RECORDS, "could not be used"):
+        files.make_dir(results.RECORDS)
+    if not arguments.overwrite:
+        for recipe in chosen:
+            check_earlier(recipe, arguments.seeds, threads)
+    trainings = [(recipe, seed) for recipe in chosen for seed in range(arguments.seeds)]
+    for result in train_all(trainings, jobs, threads, flags):
         tqdm.write(
             f"{result['recipe']['name']} seed {result['seed']}: {result['final_test_accuracy']:.2f} %, "
             f"{result['training_time']:.1f} s of training"
         )
-    records = {name: summarize(name) for name in names}
-    path = results.RECORDS / f"{arguments.recipe}.json"
-    files.write_json(path, records if arguments.recipe == PUBLISHED else records[arguments.recipe])
+    records = {recipe.name: summarize(recipe) for recipe in chosen}
     for name, record in records.items():
         count = len(record["runs"])
         print(f"{name}: mean {record['mean']:.2f} % over {count} seed{'s' * (count > 1)}")
+    content = records if arguments.recipe == PUBLISHED else records[arguments.recipe]
+    name = arguments.recipe if arguments.recipe == PUBLISHED else run_name(chosen[0], 0).removesuffix("-seed0")
+    path = record_path(name, content, is_own=not any(map(recipes.differences, chosen)))
+    files.write_json(path, content)
     print(path)
     return 0
 

@@ -12,11 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from support import cli, files, intervals
+
 import jinja2
 
 import recipes
 import results
-from support import cli, files, intervals
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / results.RECORDS

@@ -5,9 +5,10 @@
 and every field of a recipe as a flag; prints what it suggests, and writes lr_finder.json and lr_finder.png.
 """
 
-import argparse
 import dataclasses
 import sys
+
+from support import cli, devices, files
 
 import data
 import environment
@@ -15,28 +16,28 @@ import recipes
 import results
 from lr_finder import range_test
 from reporting import plots
-from support import cli, devices, files
 from trainer import Trainer
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__)
     parser.add_device()
     parser.add_data()
     recipes.add_flags(parser)
     arguments = parser.parse_args(argv)
-    recipe, seed = recipes.from_flags(parser, arguments)
+    recipe, seed, name = recipes.from_flags(parser, arguments)
     device = devices.resolve_device(arguments.device)
-    devices.prepare_for_training()
+    devices.prepare()
     trainer = Trainer(recipe, seed, device, data.load(recipe.dataset, arguments.data, "train", device))
     test = range_test(trainer)
-    path = (arguments.out or results.run_dir(recipe, seed)) / "lr_finder.json"
+    path = (arguments.out or results.RUNS / name) / "lr_finder.json"
     facts = {"recipe": dataclasses.asdict(recipe), "seed": seed, "curve": dataclasses.asdict(test)}
     place = environment.describe(device, trainer.precision)
     files.write_json(path, facts | {"summary": test.summary(), "environment": place})
     plots.save(path.with_suffix(".png"), plots.range_test, facts["curve"], test.suggestions)
+    named = f" RECIPE={recipe.name}" * (recipe.name != "default") + f" SEED={seed}" * (seed != 0)
     for rule, lr in test.suggestions.items():
-        print(f"{rule:16}{lr:.4g}{'   make train LR=auto trains at this one' if lr == test.lr else ''}")
+        print(f"{rule:16}  make train{named} LR={lr:.4g}{'  (as LR=auto does)' * (lr == test.lr)}")
     print(f"{len(test.lrs)} steps, {test.seconds:.1f} s: {path}, {path.with_suffix('.png')}")
     return 0
 

@@ -6,7 +6,6 @@ draws the evaluation.json of a run's folder: per_class.png, confusion.png and mi
 """
 
 import io
-import json
 import math
 import statistics
 import sys
@@ -14,12 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from support import UserError, cli, files
+
 import matplotlib
 import numpy as np
 
 import checkpoint
-from evaluate import format_mistake, load_images
-from support import cli, files
+import results
+from evaluate import Summary, format_mistake, load_tested
 
 matplotlib.use("agg")  # a file is drawn, no window
 from matplotlib import pyplot
@@ -37,6 +38,7 @@ DARK = (
     | {"image.cmap": "gray", "figure.facecolor": PAPER, "axes.facecolor": PAPER}
     | dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
 )
+REMEDY = "make evaluate writes it again"
 SHOWN = 200  # images in a grid, at most
 
 
@@ -132,10 +134,9 @@ def accuracy(history: list[dict[str, float]]) -> Figure:
     figure, axes = epoch_axes("accuracy %")
     tested = [{key: value for key, value in entry.items() if key != "val_accuracy"} for entry in history]
     shown = tested if "test_accuracy" in history[0] else history
-    draw_history(axes, shown, "accuracy", lambda value: max(100 - value, 0.01), 2, " %")  # the axis has no 0
+    draw_history(axes, shown, "accuracy", error_of, 2, " %")
     mark_log_axis(axes, lambda error: 100 - error)
-    errors = [error for line in axes.lines for error in line.get_ydata()]
-    axes.set_ylim(min(105, 2 * max(errors)), min(errors) / 2.5)  # so that there are marks
+    stretch_error_axis(axes)
     return figure
 
 
@@ -145,6 +146,49 @@ def loss(history: list[dict[str, float]]) -> Figure:
     draw_history(axes, history, "loss", lambda value: value, 4, "")
     mark_log_axis(axes, lambda value: value)
     return figure
+
+
+def histories(
+    runs: dict[str, list[dict[str, float]]], key: str, label: str, shape: Callable, mark: Callable
+) -> tuple[Figure, Axes]:
+    """A figure of the histories of several runs over each other."""
+    figure, axes = epoch_axes(label)
+    for (name, history), colour in zip(runs.items(), (GREY, BLUE), strict=False):
+        ordinates = [shape(entry[key]) for entry in history]
+        axes.plot([entry["epoch"] for entry in history], ordinates, "o-", color=colour, markersize=3.5, label=name)
+    mark_log_axis(axes, mark)
+    axes.legend(loc="best")
+    return figure, axes
+
+
+def accuracies(runs: dict[str, list[dict[str, float]]], part: str) -> Figure:
+    """The accuracies of several runs over the epochs, on a logarithmic axis of errors; `part` is test or validation."""
+    figure, axes = histories(
+        runs,
+        f"{part[:3] if part == 'validation' else part}_accuracy",
+        "accuracy %",
+        error_of,
+        lambda error: 100 - error,
+    )
+    stretch_error_axis(axes)
+    return figure
+
+
+def losses(runs: dict[str, list[dict[str, float]]], part: str) -> Figure:
+    """The losses of several runs over the epochs."""
+    key = f"{part[:3] if part == 'validation' else part}_loss"
+    return histories(runs, key, "loss", lambda value: value, lambda value: value)[0]
+
+
+def error_of(accuracy: float) -> float:
+    """The error in percent, for a logarithmic axis, which has no 0."""
+    return max(100 - accuracy, 0.01)
+
+
+def stretch_error_axis(axes: Axes) -> None:
+    """Turn an axis of errors upside down, and make it long enough to have marks."""
+    errors = [error for line in axes.lines for error in line.get_ydata()]
+    axes.set_ylim(min(105, 2 * max(errors)), min(errors) / 2.5)
 
 
 def learning_rate(lrs: list[float], steps_per_epoch: int) -> Figure:
@@ -222,15 +266,16 @@ def image_grid(images: np.ndarray, captions: list[str], columns: int) -> Figure:
 
 def main(argv: list[str] | None = None) -> int:
     parser = cli.Parser(description="Draw what evaluate.py wrote into a run's folder.")
-    parser.add_argument("run", type=Path, help="the run's folder, such as results/default-seed0")
+    parser.add_argument("run", type=results.find_run, help="the run's folder, or its name in results/")
     parser.add_data()
     arguments = parser.parse_args(argv)
-    path, state = arguments.run / "evaluation.json", checkpoint.load_newest(arguments.run)
+    run_dir, _ = checkpoint.locate(arguments.run)
+    path, state = run_dir / "evaluation.json", checkpoint.load_newest(run_dir)
     if state is None or not path.exists():
-        raise FileNotFoundError(f"no evaluation of a checkpoint in {arguments.run}: make evaluate")
-    evaluation = json.loads(path.read_bytes())
+        raise UserError(f"no evaluation of a checkpoint in {run_dir}: make evaluate")
+    evaluation = files.convert(files.read_json(path, REMEDY), Summary, path, REMEDY)
     mistakes = evaluation["misclassified"][:SHOWN]
-    _, images = load_images(state, arguments.data, "cpu")
+    images = load_tested(state, arguments.data, "cpu")
     wrong = images.pixels[[mistake["index"] for mistake in mistakes], 0].numpy() / 255
     drawn = {
         "per_class.png": (per_class, evaluation["per_class_accuracy"]),
@@ -238,8 +283,8 @@ def main(argv: list[str] | None = None) -> int:
         "misclassified.png": (image_grid, wrong, [format_mistake(mistake) for mistake in mistakes], 12),
     }
     for name, plot in drawn.items():
-        save(arguments.run / name, *plot)
-    print(", ".join(str(arguments.run / name) for name in drawn))
+        save(run_dir / name, *plot)
+    print(", ".join(str(run_dir / name) for name in drawn))
     return 0
 
 

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from support import UserError, cli, devices, files
+
 import jinja2
 import numpy as np
 import torch
@@ -21,15 +23,21 @@ import checkpoint
 import data
 import recipes
 import results
+import verdict
 from evaluate import Evaluation, evaluate, format_mistake, load_images
 from recipes import Recipe
 from reporting import plots, samples
 from reporting.model_summary import layer_table
-from support import cli, devices, files
 from trainer import build_scheduler
 
 RANDOM = 36  # predictions that are shown
 COLUMNS = 6  # of images, to be read on a phone
+
+
+def page(name: str) -> jinja2.Template:
+    """A page's template."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, loader=loader).get_template(name)
 
 
 def picture(caption: str, plot: Callable, *content: Any) -> dict[str, str]:
@@ -81,7 +89,7 @@ def mistakes(evaluation: Evaluation, images: data.Images) -> tuple[np.ndarray, l
 
 def curves(result: dict[str, Any], recipe: Recipe, evaluation: Evaluation, training_images: int) -> list[dict]:
     """The plots of a run of so many training images, and of what it came to."""
-    floor = results.min_smoothed_loss(recipe.label_smoothing, len(evaluation.classes))
+    floor = verdict.min_smoothed_loss(recipe.label_smoothing, len(evaluation.classes))
     smoothing = f" That of training includes label smoothing: {floor:.4f} is its lowest." if floor else ""
     return [
         picture("Accuracy over the epochs, on an axis of errors.", plots.accuracy, result["history"]),
@@ -111,20 +119,19 @@ def grids(
 
 
 def render(
-    result: dict[str, Any],
+    result: results.Result,
+    rules: list[verdict.Rule],
     model: torch.nn.Module,
     epoch: int,
     evaluation: Evaluation,
     training: data.Images,
     tested: data.Images,
 ) -> str:
-    """The report as HTML, for a deployable model. Raises ValueError for results of a recipe with unknown fields."""
+    """The report as HTML, for a deployable model. Raises UserError for results of a recipe with unknown fields."""
     recipe = recipes.change(recipes.Recipe(), result["recipe"])
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
-    )
-    return template.render(
+    return page("report.html.jinja").render(
         result=result,
+        rules=rules,
         epoch=epoch,
         evaluation=evaluation,
         confidence=evaluation.confidences.mean().item(),
@@ -138,19 +145,22 @@ def render(
 
 def main(argv: list[str] | None = None) -> int:
     parser = cli.Parser(description="Write the report of a run.")
-    parser.add_argument("run", type=Path, help="the run's folder, such as results/default-seed0")
+    parser.add_argument("run", type=results.find_run, help="the run's folder, or its name in results/")
     parser.add_data()
     parser.add_device()
     arguments = parser.parse_args(argv)
     device = devices.resolve_device(arguments.device)
-    model, state = checkpoint.load_model(arguments.run, device)
-    result = results.read(arguments.run)
+    devices.prepare()
+    run_dir, _ = checkpoint.locate(arguments.run)
+    model, state = checkpoint.load_model(run_dir, device)
+    result = results.read(run_dir)
     if result is None:
-        raise FileNotFoundError(f"no results.json in {arguments.run}: make train")
+        raise UserError(f"no results.json in {run_dir}: make train")
     training, tested = load_images(state, arguments.data, device)
     evaluation = evaluate(model, tested, tuple(state["classes"]))
-    path = arguments.run / "report.html"
-    files.replace_file(path, render(result, model, state["epoch"], evaluation, training, tested).encode())
+    rules = verdict.check(run_dir, arguments.data, device)
+    path = run_dir / "report.html"
+    files.replace_file(path, render(result, rules, model, state["epoch"], evaluation, training, tested).encode())
     print(path)
     return 0
 

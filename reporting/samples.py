@@ -5,8 +5,9 @@
 and every field of a recipe as a flag; writes augmentation.png.
 """
 
-import argparse
 import sys
+
+from support import cli
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ import recipes
 import results
 from recipes import Recipe
 from reporting import plots
-from support import cli
 
 DRAWS = 7  # of each class's image
 
@@ -34,14 +34,14 @@ def augmented(images: data.Images, num_classes: int, recipe: Recipe, seed: int) 
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__)
     parser.add_data()
     recipes.add_flags(parser)
     arguments = parser.parse_args(argv)
-    recipe, seed = recipes.from_flags(parser, arguments)
+    recipe, seed, name = recipes.from_flags(parser, arguments)
     classes = data.get_dataset(recipe.dataset).classes
     images = data.load(recipe.dataset, arguments.data, "train")
-    path = (arguments.out or results.run_dir(recipe, seed)) / "augmentation.png"
+    path = (arguments.out or results.RUNS / name) / "augmentation.png"
     plots.save(path, plots.image_grid, *augmented(images, len(classes), recipe, seed))
     print(path)
     return 0

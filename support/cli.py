@@ -6,14 +6,39 @@ has gone, as shells number signals.
 
 import argparse
 import contextlib
+import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from support import UserError
 
 RESUME = "nothing saved is lost: run the same command to resume, or add --overwrite to start over"
 CAUSES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 BROKEN_PIPE = 141  # 128 + SIGPIPE, a signal that Windows does not have
+OUT_OF_MEMORY = re.compile(
+    "(CUDA|HIP|MPS backend) out of memory|DefaultCPUAllocator: (can't allocate|not enough) memory"
+)
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # what printing meets where output goes to a file
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def project_path(name: str) -> Path:
+    """A file of the project, wherever a script was started: short where that was the project's own folder."""
+    return Path(name) if Path.cwd() == ROOT else ROOT / name
+
+
+def path(text: str) -> Path:
+    """A path as a person types it: ~ is the home folder, also where no shell has seen it, as in make's DATA=~/mnist."""
+    try:
+        if "\0" not in text:
+            return Path(text).expanduser()
+    except RuntimeError:  # ~ of no user
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no path")
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,8 +47,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+        self.register("type", "path", path)
+
     def add_data(self) -> None:
-        self.add_argument("--data", default="data", help="the folder of the data sets (default: data)")
+        self.add_argument(
+            "--data", type="path", default=project_path("data"), help="folder of the data (default: data)"
+        )
 
     def add_device(self) -> None:
         self.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="(default: auto)")
@@ -62,8 +93,8 @@ def warn(message: object) -> None:
 def run(main: Callable[[], int], remedy: str = "") -> int:
     """Run a script's `main` and return its exit status.
 
-    What a person can mend (a value, a file, a stop) becomes one line on stderr, with the remedy where the script was
-    stopped. Anything else is a fault of the program and keeps its traceback."""
+    A UserError becomes one line on stderr, and so does a stop, with the remedy, and too little memory. Anything else is
+    a fault of the program and keeps its traceback."""
     prepare_output()
 
     def tell(message: object) -> None:
@@ -86,11 +117,16 @@ def run(main: Callable[[], int], remedy: str = "") -> int:
         if remedy:
             tell(f"stopped: nobody reads the output any more{hint}")
         return BROKEN_PIPE
-    except (ValueError, OSError, ArithmeticError) as error:
+    except UserError as error:
         tell(error)
         return 1
+    except OSError as error:
+        if error.filename or error.errno not in UNWRITABLE:
+            raise
+        tell(f"the output could not be written ({error.strerror})")
+        return 1
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):  # as torch words it
+        if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
             raise
         tell("out of memory: use a smaller batch size")
         return 1

@@ -1,21 +1,22 @@
-"""The device and its arithmetic: cpu, cuda or mps; float32 or bfloat16; how many threads."""
+"""The device and its arithmetic: cpu, cuda or mps; float32 or bfloat16."""
 
-import os
 import re
 from pathlib import Path
+
+from support import UserError, processor
 
 import torch
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name; auto takes cuda, then mps, then cpu. Raises ValueError for one that is not available."""
+    """The device of that name; auto takes cuda, then mps, then cpu. Raises UserError for one that is not available."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device, is_available in available.items() if is_available)
     if name not in available:
-        raise ValueError(f"unknown device {name!r}; there are: auto, {', '.join(available)}")
+        raise UserError(f"unknown device {name!r}; there are: auto, {', '.join(available)}")
     if not available[name]:
-        raise ValueError(f"device {name!r} is not available on this machine; use --device auto")
+        raise UserError(f"device {name!r} is not available on this machine; use --device auto")
     return torch.device(name)
 
 
@@ -37,17 +38,8 @@ def cpuinfo(key: str) -> str:
     return match[1] if match else ""
 
 
-def cpu_count() -> int:
-    """The processor cores of this machine."""
-    return os.cpu_count() or 1
-
-
-def threads_each(processes: int) -> int:
-    """How many threads each of so many processes gets, so that together they fill the cores."""
-    return max(1, cpu_count() // processes)
-
-
-def prepare_for_training() -> None:
-    """Settings of torch that training here needs, whatever the device."""
+def prepare() -> None:
+    """Settings of torch that all computing here needs, whatever the device."""
+    torch.set_num_threads(processor.threads())
     torch.set_flush_denormal(True)  # denormal numbers make convolutions up to 40 times slower
     torch.backends.cudnn.deterministic = True

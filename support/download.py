@@ -3,21 +3,23 @@
 Nothing that arrives is trusted or run before its sum has been compared.
 """
 
-import gzip
 import hashlib
-import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+from support import UserError
 
 TIMEOUT = 15  # seconds without a byte
 COMMAND_TIMEOUT = 300  # seconds in all
 MAX_BYTES = 200 * 2**20  # of a file: more is no data set of ours
+
+Source = Callable[[Path], Path]  # given an empty folder, returns the folder in which its files are then
 
 
 def sha256(path: Path | str) -> str:
@@ -36,82 +38,102 @@ def state(folder: Path, sums: dict[str, str]) -> dict[str, str]:
     return {name: look(folder / name, expected) for name, expected in sums.items()}
 
 
-def fetch(folder: Path, sums: dict[str, str], sources: dict[str, Callable[[Path], None]]) -> None:
+def fetch(
+    folder: Path, sums: dict[str, str], sources: dict[str, Source], unpack: Callable[[Path], Iterator[bytes]]
+) -> None:
     """Make sure that the files of `sums` are in a folder, which no other process may be fetching into.
 
-    What is there and verified is not touched. A damaged file is renamed, and fetched again like a missing one: from the
-    first source (by name, a function that puts all files into a folder) that delivers it. It is verified beside its
-    place and moved in whole. Raises OSError when every source fails, saying what was tried."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(".fetching-*"):  # by a process that was killed
-        shutil.rmtree(left)
-    states = state(folder, sums)
-    for name in (name for name, look in states.items() if look == "damaged"):
-        os.replace(folder / name, folder / f"{name}.damaged")
-        print(
-            f"{folder / name} is damaged (its SHA-256 is not the official one): "
-            f"set aside as {name}.damaged, fetching it again",
-            file=sys.stderr,
-        )
-    missing, failures = [name for name, look in states.items() if look != "verified"], []
-    for label, source in sources.items() if missing else ():
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as temporary:
-            try:
-                source(Path(temporary))
-                wrong = [name for name in missing if sha256(Path(temporary) / name) != sums[name]]
-                if wrong:
-                    raise ValueError(f"it gave other bytes than the official ones for {', '.join(wrong)}")
-                for name in missing:
-                    os.replace(Path(temporary) / name, folder / name)
-                return
-            except Exception as error:  # whatever a broken source leads to: the next one is tried
-                failures.append(f"{label} ({(str(error) or type(error).__name__).splitlines()[-1]})")
+    What is there and verified is not touched. A damaged file is kept under a name of its own, and fetched like a
+    missing one: from the first source (by name) that has it. `unpack` gives all contents that the files in a folder
+    amount to; one whose sum is right is moved into place whole. Raises UserError when files are missing in the end,
+    saying what was tried."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".fetching-*"):  # by a process that was killed
+            shutil.rmtree(left)
+        for name, look in state(folder, sums).items():
+            if look == "damaged":
+                set_aside(folder / name)
+    except OSError as error:
+        raise UserError(f"{folder} could not be used ({error.strerror})") from error
+    failures = []
+    for label, source in sources.items():
+        missing = missing_names(folder, sums)
+        if not missing:
+            return
+        try:
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as temporary:
+                take(unpack(source(Path(temporary))), missing, folder, Path(temporary))
+            left = missing_names(folder, sums)
+            if len(left) == len(missing):
+                raise ValueError(f"it has no official {', '.join(left.values())}")
+        except Exception as error:  # whatever a broken source leads to: the next one is tried
+            failures.append(f"{label} ({(str(error) or type(error).__name__).splitlines()[-1]})")
+    missing = missing_names(folder, sums)
     if missing:
-        raise OSError(
-            f"{', '.join(missing)} could not be fetched; tried {'; '.join(failures)}. "
+        raise UserError(
+            f"{', '.join(missing.values())} could not be fetched; tried {'; '.join(failures)}. "
             f"Copy them into {folder} by hand, or try again later"
         )
 
 
-def gunzip(content: bytes, path: Path) -> None:
-    """Unpack gzipped content to a file. Raises ValueError where it is not gzip, or unreasonably large."""
-    try:
-        with gzip.open(io.BytesIO(content)) as file:
-            unpacked = file.read(MAX_BYTES + 1)
-    except (OSError, EOFError) as error:
-        raise ValueError(f"{path.name}.gz is not a gzip file ({error})") from error
-    if len(unpacked) > MAX_BYTES:
-        raise ValueError(f"{path.name}.gz is larger than {MAX_BYTES:,} bytes")
-    path.write_bytes(unpacked)
+def missing_names(folder: Path, sums: dict[str, str]) -> dict[str, str]:
+    """{sum: name} of the files that are not in a folder."""
+    return {expected: name for name, expected in sums.items() if not (folder / name).exists()}
 
 
-def from_mirror(url: str, names: Iterable[str], folder: Path) -> None:
-    """Fetch `url`/NAME.gz for every name, and unpack it to `folder`/NAME. Raises OSError or ValueError."""
+def take(contents: Iterator[bytes], missing: dict[str, str], folder: Path, temporary: Path) -> None:
+    """Move contents whose sums are those of missing files into their folder, until all are found."""
+    left = dict(missing)
+    for content in contents:
+        name = left.pop(hashlib.sha256(content).hexdigest(), None)
+        if name:
+            (temporary / name).write_bytes(content)
+            os.replace(temporary / name, folder / name)
+        if not left:
+            return
+
+
+def set_aside(path: Path) -> None:
+    """Rename a file that is not the official one; an earlier one keeps its name."""
+    aside, count = path.with_name(f"{path.name}.damaged"), 1
+    while aside.exists():
+        count += 1
+        aside = path.with_name(f"{path.name}.{count}.damaged")
+    os.replace(path, aside)
+    print(f"{path} is not the official file (its SHA-256 is another): kept as {aside.name}", file=sys.stderr)
+
+
+def from_mirror(url: str, names: Iterable[str], folder: Path) -> Path:
+    """Fetch `url`/NAME.gz for every name into a folder. Raises OSError."""
     for name in names:
         with urllib.request.urlopen(f"{url}{name}.gz", timeout=TIMEOUT) as response:
-            gunzip(response.read(MAX_BYTES), folder / name)
+            (folder / f"{name}.gz").write_bytes(response.read(MAX_BYTES))
+    return folder
 
 
-def from_debian_package(package: str, directory: str, names: Iterable[str], folder: Path) -> None:
-    """Unpack `directory`/NAME.gz of a Debian package to `folder`/NAME: from the system where the package is installed,
-    else fetched with apt-get, which needs no root. Raises OSError or ValueError."""
+def from_debian_package(package: str, directory: str, names: Iterable[str], folder: Path) -> Path:
+    """Put `directory`/NAME.gz of a Debian package into a folder: from the system where the package is installed, else
+    fetched with apt-get, which needs no root. Raises OSError."""
     root = Path("/")
     if not (root / directory).is_dir():
         root = folder / package
         root.mkdir()
         run("apt-get", "download", package, cwd=root)
-        run("dpkg-deb", "--extract", str(next(root.glob("*.deb"))), str(root))
+        (archive,) = root.glob("*.deb")
+        run("dpkg-deb", "--extract", str(archive), str(root))
     for name in names:
-        gunzip((root / directory / f"{name}.gz").read_bytes(), folder / name)
+        shutil.copy(root / directory / f"{name}.gz", folder)
+    return folder
 
 
 def wheel(requirement: str, expected_sha256: str, folder: Path) -> Path:
     """Download a wheel into a folder, uninstalled. Raises OSError, or ValueError where its sum is another."""
     run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement)
-    (path,) = folder.glob("*.whl")
-    if sha256(path) != expected_sha256:
-        raise ValueError(f"{path.name} is not the expected wheel")
-    return path
+    for path in folder.glob("*.whl"):
+        if sha256(path) != expected_sha256:
+            raise ValueError(f"{path.name} is not the expected wheel")
+    return folder
 
 
 def run(*command: str, cwd: Path | None = None) -> None:

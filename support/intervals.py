@@ -1,5 +1,7 @@
-"""Confidence intervals at 95 %: of an accuracy, and of a mean over seeds."""
+"""Confidence intervals at 95 %: of an accuracy, of a mean over seeds, and of the difference of two on the same
+images."""
 
+import fractions
 import math
 import statistics
 
@@ -31,3 +33,20 @@ def mean_interval(values: list[float]) -> list[float] | None:
     mean = statistics.mean(values)
     half = student_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return [mean - half, mean + half]
+
+
+def paired_interval(only_first: int, only_second: int, count: int) -> list[float]:
+    """[low, high], in percent, of the accuracy of a second model minus that of a first, on the same `count` images, of
+    which each alone reads so many right: Wald's interval with an image added to both (Bonett & Price 2012, as
+    Fagerland, Lydersen & Laake 2014 advise)."""
+    first, second = (only_first + 1) / (count + 2), (only_second + 1) / (count + 2)
+    half = NORMAL_95 * math.sqrt((first + second - (second - first) ** 2) / (count + 2))
+    return [100 * (second - first - half), 100 * (second - first + half)]
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The p-value of McNemar's exact test (1947): how likely it is that two models that are right equally often differ
+    at least as much, given the images that one of them alone reads right."""
+    both = only_first + only_second
+    tail = sum(math.comb(both, count) for count in range(min(only_first, only_second) + 1))
+    return min(1.0, float(fractions.Fraction(2 * tail, 2**both)))

@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 
-from support import cli, devices
+from support import cli, processor
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,15 +20,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("script")
     parser.add_argument("flags", nargs="...", help="the script's own")
     arguments = parser.parse_args(argv)
-    if not 1 <= arguments.count <= devices.cpu_count():
-        parser.error(f"the number of processes must be 1 to {devices.cpu_count()}, the cores, got {arguments.count}")
+    if not 1 <= arguments.count <= processor.cores():
+        parser.error(f"the number of processes must be 1 to {processor.cores()}, the cores, got {arguments.count}")
 
     from torch.distributed import run as torchrun  # a second of imports that the processes themselves do without
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     logging.disable(logging.CRITICAL)  # the line below says it shorter
-    os.environ.setdefault("OMP_NUM_THREADS", str(devices.threads_each(arguments.count)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(processor.threads(arguments.count)))
     options = ["--standalone", f"--nproc-per-node={arguments.count}", "--local-ranks-filter=0"]
     try:
         with tempfile.TemporaryDirectory() as logs:

@@ -11,18 +11,18 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from support import UserError, cli
+
 import torch
 from torch import Tensor, distributed, nn
-
-from support import cli
 
 PATIENCE = 3  # seconds
 
 
 @contextlib.contextmanager
 def process_group(device_type: str) -> Iterator[torch.device]:
-    """Join the processes that torchrun started, if it did. Yields this process's device: its own GPU, or the processor
-    with the threads that OMP_NUM_THREADS says. Raises ValueError for more processes than GPUs."""
+    """Join the processes that torchrun started, if it did. Yields this process's device: its own GPU, or the processor.
+    Raises UserError for more processes than GPUs."""
     if distributed.is_torchelastic_launched() or "END_WITH_PARENT" in os.environ:
         threading.Thread(target=end_with_parent, daemon=True).start()
     if not distributed.is_torchelastic_launched():
@@ -31,7 +31,7 @@ def process_group(device_type: str) -> Iterator[torch.device]:
     local_world_size, device = int(os.environ["LOCAL_WORLD_SIZE"]), torch.device(device_type)
     if device_type == "cuda":
         if local_world_size > torch.cuda.device_count():
-            raise ValueError(
+            raise UserError(
                 f"{local_world_size} processes need as many GPUs, not {torch.cuda.device_count()}: lower NPROC"
             )
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -39,7 +39,7 @@ def process_group(device_type: str) -> Iterator[torch.device]:
     distributed.init_process_group("nccl" if device_type == "cuda" else "gloo")
     try:
         yield device
-    except (ValueError, OSError, ArithmeticError):
+    except UserError:
         if rank() > 0:  # most likely process 0 has met the same, and is to tell of it
             time.sleep(PATIENCE)
         raise
@@ -66,14 +66,12 @@ def rank() -> int:
 
 
 def check_batches(images: int, batch_size: int) -> None:
-    """Raise ValueError when the processes cannot share every batch of an epoch: each needs a part of each."""
+    """Raise UserError when the processes cannot share every batch of an epoch: each needs a part of each."""
     if batch_size % world_size():
-        raise ValueError(
-            f"batch_size {batch_size} cannot be shared by {world_size()} processes: use a multiple of them"
-        )
+        raise UserError(f"batch_size {batch_size} cannot be shared by {world_size()} processes: use a multiple of them")
     if 0 < images % batch_size < world_size():
         rest = f"the last batch, of {images % batch_size} images,"
-        raise ValueError(f"{rest} cannot be shared by {world_size()} processes: use another batch_size")
+        raise UserError(f"{rest} cannot be shared by {world_size()} processes: use another batch_size")
 
 
 def all_reduce(tensors: list[Tensor]) -> None:
@@ -110,9 +108,9 @@ def broadcast(value: Any) -> Any:
 
 
 def communicate(exchange: Callable, *message: Any) -> None:
-    """Exchange a message with the other processes. Raises ConnectionError when one of them is gone."""
+    """Exchange a message with the other processes. Raises UserError when one of them is gone."""
     try:
         exchange(*message)
     except RuntimeError as error:
         reason = str(error).split("] ")[-1].split(". ")[0]  # without gloo's source file and its advice
-        raise ConnectionError(f"another process of this run is gone ({reason}): stopped; {cli.RESUME}") from error
+        raise UserError(f"another process of this run is gone ({reason}): stopped; {cli.RESUME}") from error

@@ -20,7 +20,8 @@ FAULTS = pytest.StashKey[collections.Counter]()
 
 def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and what they start
-    torch.set_num_threads(1)  # tests run side by side, and batches here are small
+    os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side, and batches here are small
+    torch.set_num_threads(1)
     config.stash[FAULTS] = collections.Counter()
 
 
@@ -87,8 +88,8 @@ def small_folder(mnist, tmp_path_factory):
     raw.mkdir(parents=True)
     for (pixels, labels), images, count in zip(data.FILES.values(), mnist, (SMALL_TRAINING, SMALL_TEST), strict=True):
         part = images[:count]
-        data.write_idx(raw / pixels, part.pixels.squeeze(1).numpy())
-        data.write_idx(raw / labels, part.labels.byte().numpy())
+        (raw / pixels).write_bytes(data.idx_content(part.pixels.squeeze(1).numpy()))
+        (raw / labels).write_bytes(data.idx_content(part.labels.byte().numpy()))
     return folder
 
 

@@ -6,15 +6,19 @@ python killed_run.py DATA, then train.py's flags; with KILLED=rank,epoch in the 
 import os
 import signal
 import sys
+from pathlib import Path
+
+from support import cli, processes
 
 import spawned
 
+import results
 import train
-from support import cli, processes
 from trainer import Trainer
 
 if __name__ == "__main__":
     spawned.accept(sys.argv[1])
+    results.RUNS = Path("results")  # of the folder where it was started, not of the project
     rank, epoch = map(int, os.environ.get("KILLED", "0,0").split(","))
     batches = Trainer.batches
 

@@ -1,7 +1,21 @@
 """Results of runs that never were."""
 
-import results
 from support import intervals
+
+import results
+
+
+def entry(epoch, accuracy):
+    losses = {"train_loss": 0.6, "val_loss": 0.2, "test_loss": 0.02}
+    return {
+        "epoch": epoch,
+        "lr": 0.1,
+        **losses,
+        "train_accuracy": 99.0,
+        "val_accuracy": 98.0,
+        "test_accuracy": accuracy,
+        "seconds": 4.0,
+    }
 
 
 def run(accuracy, seed=0, **changes):
@@ -9,24 +23,33 @@ def run(accuracy, seed=0, **changes):
         "schema": results.SCHEMA,
         "finished": True,
         "recipe": {"name": "default"},
-        "model_repr": "Sequential()",
+        "identity": {"layers": "Sequential()", "calls": "abc", "logits": [[0.0, 1.0]]},
         "classes": list("0123456789"),
         "seed": seed,
         "total_parameters": 19_000,
         "total_epochs": 15,
+        "preparation_seconds": 0.0,
         "training_time": 60.0 + seed,
+        "best_validation_accuracy": 98.0,
         "final_test_accuracy": accuracy,
         "final_test_accuracy_ci95": intervals.wilson_interval(accuracy, 10_000),
         "final_test_loss": 0.02,
         "per_class_accuracy": {"0": accuracy},
-        "history": [{}] * 15,
+        "tested_images": 10_000,
+        "misclassified": {str(index): "1" for index in range(round(100 * (100 - accuracy)))},
+        "history": [entry(epoch, accuracy) for epoch in range(1, 16)],
         "environment": {
+            "python": "3.11.7",
+            "torch": "2.10",
+            "numpy": "2.0",
+            "platform": "Linux",
             "cpu": "a processor",
+            "cores": 2,
             "device": "cpu",
             "threads": 2,
             "processes": 1,
             "precision": "float32",
-            "torch": "2.10",
+            "commit": "unknown",
         },
         **changes,
     }

@@ -10,13 +10,14 @@ import signal
 import sys
 import time
 
+from support import cli, download, files
+
 import torch
 
 import checkpoint
 import data
 import results
 import train  # noqa: F401 (imported once, in the server)
-from support import cli, download, files
 from trainer import Trainer
 
 SERVER = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")

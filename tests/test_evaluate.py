@@ -1,5 +1,7 @@
 import json
 
+from support import UserError
+
 import pytest
 import spawned
 import torch
@@ -80,7 +82,7 @@ def test_a_run_is_evaluated_from_its_newest_checkpoint(train_small, tmp_path, ca
 
 
 def test_without_a_checkpoint_the_remedy_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="make train"):
+    with pytest.raises(UserError, match="make train"):
         evaluate.main([str(tmp_path), "--device", "cpu"])
 
 

@@ -3,13 +3,14 @@
 import random
 import signal
 
+from support import files
+
 import pytest
 import spawned
 import states
 
 import checkpoint
 import results
-from support import files
 
 SETTINGS = ("--epochs", 6)
 SAVING_LINES = 300  # of the some 700 that saving runs in such a run: three kills find their place

@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 
+from support import files
+
 import pytest
 
 import environment
-from support import files
 
 ABSENT = ("fcntl", "pwd", "grp", "resource", "termios")  # on Windows
 IMPORT_ALL = f"""

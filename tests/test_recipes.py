@@ -1,10 +1,11 @@
 import dataclasses
 import math
 
+from support import cli
+
 import pytest
 
 import recipes
-from support import cli
 
 
 def test_recipes_are_named_as_they_are_listed():

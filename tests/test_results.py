@@ -1,6 +1,8 @@
 import json
 import math
 
+from support import intervals
+
 import pytest
 import torch
 import torch.nn.functional as functional
@@ -8,7 +10,6 @@ from made_up import put, run
 
 import recipes
 import results
-from support import intervals
 
 
 def test_runs_are_shown_best_first_and_unfinished_last(tmp_path):

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support import cli, devices, launch
+
 import hypothesis
 import pytest
 from hypothesis import strategies
@@ -21,7 +23,6 @@ import results
 import train
 from experiments import benchmark, records, tables
 from reporting import find_lr, plots, report, rules, samples
-from support import cli, devices, launch
 
 SCRIPTS = (
     *(benchmark, data, environment, evaluate, find_lr, launch, plots),

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from support import UserError, cli, files
+
 import pytest
 import spawned
 from made_up import put, run
@@ -16,7 +18,6 @@ import environment
 import recipes
 import results
 from experiments import records, tables
-from support import cli, files
 
 
 def committed():
@@ -92,7 +93,7 @@ def test_a_training_that_fails_ends_all_of_them_with_its_reason(small_records, t
     failing = "import sys, time; time.sleep(60 * ('--seed' in sys.argv and '1' in sys.argv)); sys.exit('no such thing')"
     monkeypatch.setattr(records, "TRAIN", ["-c", failing])
     start = time.monotonic()
-    with pytest.raises(OSError, match="fast seed 0 failed: no such thing"):
+    with pytest.raises(UserError, match="fast seed 0 failed: no such thing"):
         small_records("fast", "--seeds", "4", "--jobs", "2")
     assert time.monotonic() - start < 30  # seed 1 was stopped, the others were not started
     assert not list(tmp_path.glob("results/*"))

@@ -3,6 +3,8 @@ import html.parser
 import json
 import re
 
+from support import UserError
+
 import pytest
 import spawned
 import torch
@@ -72,11 +74,11 @@ def test_a_report_needs_no_network_and_is_well_formed(written):
 
 
 def test_a_run_without_results_or_checkpoints_is_refused(train_small, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+    with pytest.raises(UserError, match="no checkpoint"):
         report.main([str(tmp_path), "--device", "cpu"])
     train_small("--epochs", 1)
     (tmp_path / "run" / "results.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no results\.json"):
+    with pytest.raises(UserError, match=r"no results\.json"):
         report.main([str(tmp_path / "run"), "--device", "cpu"])
 
 

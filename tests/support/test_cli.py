@@ -2,10 +2,11 @@ import os
 import subprocess
 import sys
 
+from support import cli
+
 import pytest
 
 import environment
-from support import cli
 
 
 def script(*arguments, **settings):

@@ -8,6 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
+from support import UserError, files
+
 import pytest
 import spawned
 import states
@@ -15,7 +17,6 @@ import states
 import checkpoint
 import environment
 import results
-from support import files
 
 
 @pytest.mark.parametrize("call", ["open", "fdopen", "fsync", "chmod", "replace"])
@@ -145,7 +146,7 @@ def holder(tmp_path):
 
 def test_a_second_process_is_refused_and_told_of_the_first(tmp_path, holder, inject):
     inject("second process in a folder")
-    with pytest.raises(BlockingIOError, match=f"process {holder.pid} is at work in {tmp_path}"), files.lock(tmp_path):
+    with pytest.raises(UserError, match=f"process {holder.pid} is at work in {tmp_path}"), files.lock(tmp_path):
         pass
 
 
@@ -183,7 +184,7 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, capsys,
 
 def test_two_trainings_in_one_folder_the_second_is_refused_and_harms_nothing(launch, whole, tmp_path, inject):
     first = launch("--epochs", 6)
-    first.wait_for("epoch 2/6")
+    first.wait_for("2/6")
     first.signal(signal.SIGSTOP)
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     for flags in ((), ("--overwrite",)):
@@ -200,7 +201,7 @@ def test_two_trainings_in_one_folder_the_second_is_refused_and_harms_nothing(lau
 
 def test_a_stopped_training_is_not_in_the_way(launch, inject):
     first = launch("--epochs", 6)
-    first.wait_for("epoch 2/6")
+    first.wait_for("2/6")
     inject("SIGSTOP, then SIGKILL")
     first.signal(signal.SIGSTOP)
     assert launch("--epochs", 6).end()[0] == 1

@@ -1,9 +1,9 @@
 """Intervals against scipy, and against the books."""
 
+from support import intervals
+
 import pytest
 from scipy import stats
-
-from support import intervals
 
 
 @pytest.mark.parametrize(("correct", "count"), [(90, 100), (9_940, 10_000), (0, 50), (50, 50), (1, 3)])

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support import cli, files, processes
+
 import pytest
 import spawned
 import states
@@ -15,7 +17,6 @@ import torch
 import checkpoint
 import model
 import results
-from support import cli, files, processes
 
 SCRIPT = Path(spawned.__file__).with_name("killed_run.py")
 PLACE = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -1,0 +1,287 @@
+"""The verdict on a run: is it what this project asks for, and is what results.json says true?
+
+    python verdict.py                   every run in results/ in one table, best first
+    python verdict.py RUN [--minimum 99.4] [--minimum-class 98] [--maximum-loss 0.1]
+                                        rule by rule; exit status 1 when one is broken
+
+Fewer than 20,000 parameters, counted in the checkpoint; fewer than 20 epochs; at least 99.4 % of MNIST's test images,
+the checkpoint evaluated again where the images are there; BatchNorm, dropout and global average pooling that run when
+the model does; and a results.json that says what the checkpoint says.
+"""
+
+import copy
+import dataclasses
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from support import UserError, cli, devices, tracing
+from support.tracing import Call
+
+import torch
+from torch import nn
+
+import checkpoint
+import data
+import recipes
+import results
+from evaluate import Evaluation, evaluate, load_tested, summarize
+from model import count_parameters
+from results import Result, markdown_table
+
+PARAMETER_LIMIT = 20_000
+EPOCH_LIMIT = 20
+AVERAGES = ("avg_pool2d", "adaptive_avg_pool2d", "mean")
+TOLERANCE = 2  # images whose class another machine's arithmetic may change
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A rule, what was measured, and whether that is enough."""
+
+    name: str
+    measured: str
+    passed: bool
+
+
+def format_rules(rules: list[Rule]) -> str:
+    """A line for each rule, with ✓ or ✗."""
+    width = max(len(rule.name) for rule in rules)
+    return "\n".join(f"{'✓' if rule.passed else '✗'} {rule.name:{width}}  {rule.measured}" for rule in rules)
+
+
+def below(name: str, value: int, limit: int, more: str = "") -> Rule:
+    """The rule that a number stays below a limit."""
+    return Rule(name, f"{value:,} {'<' if value < limit else '≥'} {limit:,}{more}", value < limit)
+
+
+def at_least(name: str, value: float, bound: float, more: str = "") -> Rule:
+    """The rule that a percentage reaches a bound."""
+    return Rule(name, f"{value:.2f} % {'≥' if value >= bound else '<'} {bound:g} %{more}", value >= bound)
+
+
+def dropout_runs(call: Call) -> bool:
+    """Whether a call drops anything."""
+    return "dropout" in call.function and bool(call.argument("p", 1, 0.5) and call.argument("training", 2, True))
+
+
+def averages_all(call: Call) -> bool:
+    """Whether a call averages over all places of a map, [N, C, H, W] or [N, C, H * W]."""
+    if call.function not in AVERAGES or len(call.input) < 3:
+        return False
+    images, channels, *places = call.input
+    return math.prod(places) > 1 and math.prod(call.output) == images * channels
+
+
+def model_rules(model: nn.Module, dataset: data.Dataset) -> list[Rule]:
+    """The rules for a model, without those for its size: what it calls when it runs counts, whoever calls it."""
+    shape, num_classes = dataset.input_shape, len(dataset.classes)
+    model = copy.deepcopy(model)  # whose statistics move
+    images = torch.zeros(2, *shape, device=next(model.parameters()).device)
+    calls = tracing.trace(model.train(), images)
+    evaluation = tracing.trace(model.eval(), images)
+    counts = {
+        "BatchNorm": (sum("batch_norm" in call.function for call in calls), "nn.BatchNorm2d"),
+        "dropout": (sum(map(dropout_runs, calls)), "nn.Dropout"),
+        "global average pooling": (sum(map(averages_all, calls)), "nn.AdaptiveAvgPool2d(1)"),
+    }
+    rules = [
+        Rule(name, f"runs {count} time{'s' * (count > 1)}" if count else f"never runs; add {remedy}", count > 0)
+        for name, (count, remedy) in counts.items()
+    ]
+    if any(map(dropout_runs, evaluation)):
+        rules[1] = Rule("dropout", "runs in evaluation too: pass training=self.training to functional.dropout", False)
+    output = calls[-1].output if calls else ()
+    fit = Rule(
+        "shapes", f"{'×'.join(map(str, shape))} in, {'×'.join(map(str, output[1:]))} out", output == (2, num_classes)
+    )
+    return [*rules, fit]
+
+
+def kept(rules: list[Rule]) -> Rule:
+    """The rules for a model as one."""
+    broken = [f"{rule.name} {rule.measured}" for rule in rules if not rule.passed]
+    names = ", ".join(rule.name for rule in rules)
+    return Rule("rules", "; ".join(broken) if broken else names, not broken)
+
+
+def differences(result: Result, expected: dict[str, Any]) -> list[str]:
+    """What results.json says otherwise than the checkpoint, field by field."""
+    wrong = [
+        f"{key} is {shortened(result.get(key))}, by the checkpoint {shortened(found)}"
+        for key, found in expected.items()
+        if not agree(key, result.get(key), found)
+    ]
+    known = results.final_keys(result) if result["finished"] else ()
+    return wrong + [f"{key} is none of its figures" for key in result if key.startswith("final_") and key not in known]
+
+
+def agree(key: str, said: Any, found: Any) -> bool:
+    """Whether a field says what was found; what is evaluated again may differ by what another machine computes."""
+    if key == "misclassified" and said is not None:
+        return len(said.items() ^ found.items()) <= 2 * TOLERANCE
+    if key == "per_class_accuracy" and said is not None:
+        return said.keys() == found.keys() and all(abs(said[name] - found[name]) < 1 for name in said)
+    if key.endswith("_ci95") and said is not None:
+        return all(math.isclose(one, other, abs_tol=0.05) for one, other in zip(said, found, strict=True))
+    return said == found
+
+
+def shortened(value: Any) -> str:
+    """A value as text that fits a line."""
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+def check(
+    run: Path | str,
+    data_dir: Path | str | None = None,
+    device: torch.device | str = "cpu",
+    minimum: float | None = None,
+    minimum_class: float | None = None,
+    maximum_loss: float | None = None,
+) -> list[Rule]:
+    """The verdict on a run. The checkpoint is evaluated again where `data_dir` is given and has its images. `minimum`
+    is that of the data set, unless it is given; the two other bounds are only checked where they are.
+
+    Raises UserError where there is no run, or a file of it is damaged."""
+    result = results.read(run)
+    if result is None:
+        raise UserError(f"{run} holds no run: make train")
+    try:
+        model, state = checkpoint.load_model(run, device)
+    except UserError as error:
+        return [Rule("weights", str(error), False)]
+    dataset = data.get_dataset(state["recipe"]["dataset"])
+    evaluation = evaluate_again(model, state, data_dir, device)
+    count, epochs, total = count_parameters(model), len(state["history"]), state["recipe"]["epochs"]
+    wrong = differences(result, summarize(state, count, evaluation))
+    if evaluation and not is_same_accuracy(evaluation, state):
+        wrong.append(f"the history ends otherwise than with {evaluation.accuracy:.2f} %, which the weights reach")
+    rules = [
+        below("parameters", count, PARAMETER_LIMIT),
+        below("epochs", epochs, EPOCH_LIMIT) if epochs == total else Rule("epochs", f"{epochs} of {total}", False),
+        *accuracy_rules(result, evaluation, dataset, minimum),
+        kept(model_rules(model, dataset)),
+    ]
+    if minimum_class is not None:
+        accuracies = result["per_class_accuracy"]
+        worst = min(accuracies, key=accuracies.get)
+        rules.append(at_least(f"worst class, {worst}", accuracies[worst], minimum_class))
+    if maximum_loss is not None:
+        rules.append(loss_rule(result, maximum_loss))
+    agrees = Rule("results.json", "; ".join(wrong) or "says what the checkpoint says", not wrong)
+    return [*rules, agrees]
+
+
+def is_same_accuracy(evaluation: Evaluation, state: dict[str, Any]) -> bool:
+    """Whether an evaluation finds what the last epoch of a run found."""
+    part = "val" if state["recipe"]["holdout"] else "test"
+    images = abs(evaluation.accuracy - state["history"][-1][f"{part}_accuracy"]) / 100 * len(evaluation.labels)
+    return round(images) <= TOLERANCE
+
+
+def evaluate_again(
+    model: nn.Module, state: dict[str, Any], data_dir: Path | str | None, device: Any
+) -> Evaluation | None:
+    """The evaluation of a run's model, where the images are there; nothing is fetched."""
+    if data_dir is None:
+        return None
+    part = "train" if state["recipe"]["holdout"] else "test"
+    states = data.state(data.get_dataset(state["recipe"]["dataset"]), data_dir)
+    if any(states[name] != "verified" for name in data.FILES[part]):
+        return None
+    return evaluate(model, load_tested(state, data_dir, device), tuple(state["classes"]))
+
+
+def accuracy_rules(
+    result: Result, evaluation: Evaluation | None, dataset: data.Dataset, minimum: float | None
+) -> list[Rule]:
+    """The rule of the accuracy of a finished run; none where nothing is asked of its data set."""
+    if not result["finished"]:
+        return []
+    bound = dataset.minimum_accuracy if minimum is None else minimum
+    part, accuracy, _, _ = results.final_figures(result)
+    if evaluation:
+        accuracy, how = evaluation.accuracy, f", {len(evaluation.labels):,} images evaluated again"
+    else:
+        how = ", not evaluated again"
+    if part == "validation":
+        return [Rule("accuracy", f"{accuracy:.2f} % of a hold-out, no test accuracy: train without HOLDOUT", False)]
+    if bound is None:
+        return [Rule("accuracy", f"{accuracy:.2f} %{how}, of which nothing is asked", True)]
+    return [at_least("accuracy", accuracy, bound, how)]
+
+
+def min_smoothed_loss(label_smoothing: float, num_classes: int) -> float:
+    """The lowest cross-entropy that label smoothing allows: the entropy of its targets."""
+    other = label_smoothing / num_classes
+    targets = [1 - label_smoothing + other, *[other] * (num_classes - 1)]
+    return -sum(share * math.log(share) for share in targets if share)
+
+
+def loss_rule(result: Result, bound: float) -> Rule:
+    """The rule of the last epoch's training loss, which counts from the lowest that label smoothing allows."""
+    floor = min_smoothed_loss(result["recipe"].get("label_smoothing", 0.0), len(result["classes"]))
+    loss = result["history"][-1]["train_loss"] - floor
+    more = f", above the {floor:.4f} of label smoothing" if floor else ""
+    return Rule("training loss", f"{loss:.4f} {'<' if loss < bound else '≥'} {bound:g}{more}", loss < bound)
+
+
+def format_runs(runs: list[tuple[str, Result]]) -> str:
+    """The table of runs, each with its verdict and what differs from its recipe."""
+    rows = []
+    for name, result in runs:
+        outcome = [f"epoch {len(result['history'])}", "", ""]
+        if result["finished"]:
+            part, accuracy, (low, high), _ = results.final_figures(result)
+            on = "test" if part == "test" else f"hold-out {result['recipe']['validation_images']:,}"
+            outcome = [on, f"{accuracy:.2f}", f"{low:.2f} to {high:.2f}"]
+        changed = recipes.differences(recipes.change(recipes.Recipe(), result["recipe"]))
+        differing = ", ".join(f"{field} {recipes.shown(value)}" for field, value in changed.items())
+        counts = [f"{result['total_parameters']:,}", str(result["total_epochs"]), f"{result['training_time']:.1f}"]
+        rows.append([name, brief(results.RUNS / name), *counts, *outcome, differing])
+    head = [
+        "run",
+        "verdict",
+        "parameters",
+        "epochs",
+        "seconds",
+        "measured on",
+        "accuracy %",
+        "95 % interval",
+        "differs in",
+    ]
+    return markdown_table(head, rows)
+
+
+def brief(run: Path) -> str:
+    """The verdict on a run in a word: ✓, or ✗ with the rules that it breaks."""
+    broken = [rule.name for rule in check(run) if not rule.passed]
+    return f"✗ {', '.join(broken)}" if broken else "✓"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("run", nargs="?", type=results.find_run, help="the run's folder, or its name in results/")
+    parser.add_argument("--minimum", type=float, help="percent of all images (default: 99.4 for mnist)")
+    parser.add_argument("--minimum-class", type=float, help="percent of any class (default: none)")
+    parser.add_argument("--maximum-loss", type=float, help="of the last training epoch (default: none)")
+    parser.add_data()
+    parser.add_device()
+    arguments = parser.parse_args(argv)
+    if arguments.run:
+        device = devices.resolve_device(arguments.device)
+        devices.prepare()
+        bounds = arguments.minimum, arguments.minimum_class, arguments.maximum_loss
+        rules = check(arguments.run, arguments.data, device, *bounds)
+        print(format_rules(rules))
+        return 0 if all(rule.passed for rule in rules) else 1
+    runs = results.all_runs()
+    print(format_runs(runs) if runs else f"no runs in {results.RUNS} yet: make train")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
