@@ -7,6 +7,7 @@ no notice), so a stop at any moment leaves the old files whole, and any damage i
 
 import hashlib
 import io
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ def locate(path: Path) -> tuple[Path, Path | None]:
     """(a run's folder, the checkpoint that is meant) of a path that a person gave: the folder itself, one of its files,
     or a checkpoint. The newest checkpoint is meant where that is None."""
     file = path if path.suffix == ".pt" else None
-    folder = path.parent if path.is_file() or file else path
+    folder = path.parent if os.path.isfile(path) or file else path
     return (folder.parent if folder.name == checkpoint_dir("").name else folder), file
 
 
@@ -176,7 +177,7 @@ def load_model(
     run_dir, path = locate(Path(run))
     if which == "best":
         path = checkpoint_dir(run_dir) / BEST
-    if path and not path.exists():
+    if path and not os.path.exists(path):
         raise UserError(f"there is no {path}: make train (OVERWRITE=1 where it was removed)")
     state = load(path) if path else load_newest(run_dir)
     if state is None:

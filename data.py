@@ -116,10 +116,10 @@ def fetch(dataset: Dataset, data_dir: Path | str, names: Iterable[str] = NAMES) 
     with files.told(data_dir, "could not be read"):
         states = download.state(dataset.raw_dir(data_dir), sums)
     if set(states.values()) != {"verified"}:
-        sources = {f"what is in {data_dir}": lambda _: Path(data_dir), **dataset.sources}
+        there = {f"what is in {data_dir}": lambda _: Path(data_dir)} if any(archives.candidates(Path(data_dir))) else {}
         with files.lock(Path(data_dir), wait=True):
             unpack = functools.partial(idx_contents, dataset.input_shape)
-            download.fetch(dataset.raw_dir(data_dir), dataset.sha256, sources, unpack)
+            download.fetch(dataset.raw_dir(data_dir), dataset.sha256, there | dataset.sources, unpack)
 
 
 def idx_contents(input_shape: tuple[int, int, int], folder: Path) -> Iterator[bytes]:

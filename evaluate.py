@@ -190,7 +190,7 @@ def summarize(state: dict[str, Any], total_parameters: int, evaluation: Evaluati
     if evaluation:
         predictions = evaluation.predictions.tolist()
         mistakes = {str(index): state["classes"][predictions[index]] for index in sorted(evaluation.misclassified)}
-        summary |= {"per_class_accuracy": evaluation.per_class_accuracy, "tested_images": len(evaluation.labels)}
+        summary |= {"per_class_accuracy": evaluation.per_class_accuracy, "evaluated_images": len(evaluation.labels)}
         summary["misclassified"] = mistakes
     return summary | ({"lr_finder": state["lr_finder"]} if state["lr_finder"] else {})
 

@@ -8,6 +8,7 @@ the table of all, are in verdict.py. Nothing here imports torch.
 
 import csv
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -91,7 +92,7 @@ class Result(TypedDict):
     final_validation_accuracy_ci95: NotRequired[Interval]
     final_validation_loss: NotRequired[float]
     per_class_accuracy: Annotated[dict[str, Percent], msgspec.Meta(min_length=1)]
-    tested_images: Positive  # or those held out
+    evaluated_images: Positive
     misclassified: dict[str, str]  # {index of the image: predicted class}
     history: Annotated[list[Epoch], msgspec.Meta(min_length=1)]
     lr_finder: NotRequired[dict[str, Any]]
@@ -102,7 +103,7 @@ def find_run(text: str) -> Path:
     """The folder of a run that a person named: its path, or its name in results/."""
     path = cli.path(text)
     named = RUNS / path
-    return named if not path.exists() and named.exists() else path
+    return named if not os.path.exists(path) and os.path.exists(named) else path
 
 
 def path(run: Path | str) -> Path:
@@ -131,7 +132,7 @@ def remove(run: Path | str) -> None:
 def read(run: Path | str) -> Result | None:
     """The results in a run's folder, None where it has none. Raises UserError naming the file and what is wrong in
     it."""
-    if not path(run).exists():
+    if not os.path.exists(path(run)):
         return None
     content = files.read_json(path(run), REMEDY)
     schema = content.get("schema") if isinstance(content, dict) else None
@@ -186,7 +187,8 @@ def epoch_row(history: list[Epoch], epochs: int, threshold: float) -> str:
             figures.append(f"{entry[f'{part}_loss']:{width}.4f}  {entry[f'{part}_accuracy']:>5{digits}}")
     number = f"{entry['epoch']}/{epochs}"
     star = " *" if is_best(history, threshold) else ""
-    return f"{number:>7}  {entry['lr']:7.3g}  {'  '.join(figures)}  {entry['seconds']:5.1f}{star}"
+    seconds = f"{entry['seconds']:.{1 if entry['seconds'] < 1000 else 0}f}"
+    return f"{number:>7}  {entry['lr']:7.3g}  {'  '.join(figures)}  {seconds:>5}{star}"
 
 
 def result_line(result: Result) -> str:

@@ -37,16 +37,10 @@ def read(run: Path) -> Result:
 
 def tested_on(result: Result) -> dict[str, Any]:
     """What two runs must share to be compared image by image."""
-    recipe, part = result["recipe"], results.final_figures(result)[0]
-    held_out = (
-        {"seed": result["seed"], "validation_images": recipe["validation_images"]} if part == "validation" else {}
-    )
-    return {
-        "dataset": recipe["dataset"],
-        "images": (part, result["tested_images"]),
-        "classes": result["classes"],
-        **held_out,
-    }
+    part, dataset = results.final_figures(result)[0], recipes.change(recipes.Recipe(), result["recipe"]).dataset
+    held_out = {"seed": result["seed"]} if part == "validation" else {}  # which draws them
+    images = part, result["evaluated_images"]
+    return {"dataset": dataset, "images": images, "classes": result["classes"], **held_out}
 
 
 def compare(one: Result, two: Result) -> dict[str, Any]:
@@ -58,7 +52,7 @@ def compare(one: Result, two: Result) -> dict[str, Any]:
             raise UserError(f"these runs cannot be compared: they were tested on other images ({key} {values})")
     wrong = [set(run["misclassified"]) for run in (one, two)]
     only_first, only_second = sorted(wrong[1] - wrong[0], key=int), sorted(wrong[0] - wrong[1], key=int)
-    counts, images = (len(only_first), len(only_second)), one["tested_images"]
+    counts, images = (len(only_first), len(only_second)), one["evaluated_images"]
     return {
         "settings": settings(one, two),
         "accuracy": [results.final_figures(run)[1] for run in (one, two)],

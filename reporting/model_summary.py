@@ -21,7 +21,7 @@ from model import count_parameters
 from results import markdown_table
 
 HEAD = ["layer", "kernel", "stride", "padding", "input", "output", "parameters", "receptive field", "multiply-adds"]
-IMAGES = 16  # of noise: at every place some image gets a gradient through pools and ReLUs
+IMAGES = 64  # of noise: at every place some image gets a gradient through pools and ReLUs
 FEATURES = 8  # of a flat output that are looked at: each may see another part of the image
 NOT_SEEN = "not seen"  # a receptive field: no gradient comes through
 

@@ -68,7 +68,7 @@ def trial(recipe: Recipe) -> tuple[Rule, bool]:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(silence):
         trainer = Trial(recipe, 0, device, images)
         with contextlib.suppress(Trial.Done), contextlib.redirect_stderr(silence):
-            train(trainer, None, Path(folder), lambda: None)
+            train(trainer, trainer.validation_images, Path(folder), lambda: None)
         model, _ = checkpoint.load_model(folder, device)
         logits = evaluate(model, images[: recipe.batch_size], dataset.classes).logits
     steps = f"a batch of {recipe.batch_size} and the last one, of {last}"

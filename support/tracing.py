@@ -43,7 +43,7 @@ class Recorder(TorchFunctionMode):
         output = first_tensor(result)
         source = first_tensor([*arguments, *keywords.values()])
         name = getattr(function, "__name__", str(function))
-        if output is not None and source is not None and not name.startswith("__get"):
+        if output is not None and source is not None and name != "__get__":
             plain = tuple(map(without_tensors, arguments)), {key: without_tensors(keywords[key]) for key in keywords}
             self.calls.append(Call(name, *plain, tuple(source.shape), tuple(output.shape)))
         return result

@@ -12,6 +12,7 @@ from support import cli, processes
 
 import spawned
 
+import recipes
 import results
 import train
 from trainer import Trainer
@@ -19,6 +20,9 @@ from trainer import Trainer
 if __name__ == "__main__":
     spawned.accept(sys.argv[1])
     results.RUNS = Path("results")  # of the folder where it was started, not of the project
+    recipes.RECIPES.update(
+        {name: recipes.change(recipe, {"batch_size": 100}) for name, recipe in recipes.RECIPES.items()}
+    )
     rank, epoch = map(int, os.environ.get("KILLED", "0,0").split(","))
     batches = Trainer.batches
 

@@ -35,7 +35,7 @@ def run(accuracy, seed=0, **changes):
         "final_test_accuracy_ci95": intervals.wilson_interval(accuracy, 10_000),
         "final_test_loss": 0.02,
         "per_class_accuracy": {"0": accuracy},
-        "tested_images": 10_000,
+        "evaluated_images": 10_000,
         "misclassified": {str(index): "1" for index in range(round(100 * (100 - accuracy)))},
         "history": [entry(epoch, accuracy) for epoch in range(1, 16)],
         "environment": {

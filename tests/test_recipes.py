@@ -100,15 +100,15 @@ def test_a_config_file_changes_a_recipe_and_flags_come_before_it(tmp_path, name)
     changes = {"learning_rate": 0.2, "best_threshold": 98.5, "optimizer": "adagrad"}
     changes |= {"schedule": "plateau", "plateau_patience": 1}
     expected = recipes.get_recipe("mnist-ops", name="mine", find_lr=False, **changes)
-    assert ask("--config", path) == (expected, 7)
-    found, seed = ask("--config", path, "--seed", 8, "--epochs", 2)
+    assert ask("--config", path) == (expected, 7, "mine-seed7")
+    found, seed, run = ask("--config", path, "--seed", 8, "--epochs", 2)
     assert found == dataclasses.replace(expected, epochs=2)
-    assert seed == 8
+    assert (seed, run) == (8, "mine-epochs2-seed8")
     assert ask("--config", path, "--recipe", "erav3")[0].architecture == "erav3"
 
 
 def test_without_flags_it_is_the_default_and_seed_0():
-    assert ask() == (recipes.get_recipe("default"), 0)
+    assert ask() == (recipes.get_recipe("default"), 0, "default-seed0")
 
 
 @pytest.mark.parametrize(
@@ -162,3 +162,39 @@ def test_a_config_file_that_is_not_there_is_named(tmp_path, capsys):
 def test_the_recipes_are_split_into_own_and_published_ones():
     assert {*recipes.OWN, *recipes.PUBLISHED} <= set(recipes.RECIPES)
     assert not set(recipes.OWN) & set(recipes.PUBLISHED)
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        ((), "default-seed0"),
+        (("--seed", 3, "--recipe", "fast"), "fast-seed3"),
+        (("--learning-rate", 0.1), "default-lr0.1-seed0"),
+        (("--learning-rate", 0.3), "default-seed0"),  # its own
+        (("--epochs", 1, "--learning-rate", 0.12345), "default-epochs1-lr0.12345-seed0"),
+        (("--find-lr", "true"), "default-lrauto-seed0"),
+        (("--holdout", "true", "--validation-images", 10_000), "default-holdout10000-seed0"),
+        (("--dataset", "fashion-mnist"), "default-fashion-mnist-seed0"),
+        (("--nesterov", "false", "--schedule", "constant"), "default-nesterovfalse-scheduleconstant-seed0"),
+        (("--architecture", "a/b"), "default-architecturea_b-seed0"),
+    ],
+)
+def test_a_run_is_named_by_what_differs_from_its_recipe(flags, name):
+    assert ask(*flags)[2] == name
+
+
+def test_a_name_stays_short_and_its_own_however_much_differs():
+    names = set()
+    for degrees in range(3):
+        changes = {field.name: field.default for field in recipes.FIELDS} | {"degrees": float(degrees)}
+        name = recipes.run_name(recipes.change(recipes.RECIPES["erav3"], changes), 0)
+        assert name.startswith("erav3-architecturedefault-epochs15")
+        assert len(name) < 160
+        names.add(name)
+    assert len(names) == 3
+
+
+def test_what_differs_is_told_from_the_nearest_recipe_where_the_name_is_none():
+    recipe = recipes.get_recipe("mnist-ops", name="mine", learning_rate=0.2)
+    assert recipes.differences(recipe) == {"find_lr": False, "learning_rate": 0.2}
+    assert recipes.differences(recipes.get_recipe("fast")) == {}

@@ -1,28 +1,12 @@
+import csv
 import json
-import math
 
-from support import intervals
+from support import UserError
 
 import pytest
-import torch
-import torch.nn.functional as functional
-from made_up import put, run
+from made_up import entry, put, run
 
-import recipes
 import results
-
-
-def test_runs_are_shown_best_first_and_unfinished_last(tmp_path):
-    unfinished = {key: value for key, value in run(0).items() if not key.startswith("final")} | {"finished": False}
-    put(tmp_path, {"a-seed0": run(99.4), "b-seed0": unfinished, "c-seed0": run(99.6)})
-    lines = results.format_runs(results.all_runs(tmp_path)).splitlines()
-    assert [line.split()[1] for line in lines[2:]] == ["c-seed0", "a-seed0", "b-seed0"]
-    assert "19,000" in lines[2]
-    assert "99.60" in lines[2]
-    low, high = intervals.wilson_interval(99.6, 10_000)
-    assert f"{low:.2f} to {high:.2f}" in lines[2]
-    assert "unfinished" in lines[4]
-    assert len({len(line) for line in lines}) == 1
 
 
 def test_results_are_strict_json(tmp_path):
@@ -31,106 +15,108 @@ def test_results_are_strict_json(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_broken_results_file_is_named(tmp_path):
-    (tmp_path / "results.json").write_text("{")
-    with pytest.raises(ValueError, match=r"results\.json is not valid JSON"):
-        results.read(tmp_path)
+def test_the_history_lies_beside_them_as_a_table(tmp_path):
+    results.write(tmp_path, run(99.4))
+    with open(tmp_path / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [{name: float(value) for name, value in row.items()} for row in rows] == run(99.4)["history"]
+    results.remove(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
-FINE = {
-    "recipe": {"name": "default", "label_smoothing": 0.0},
-    "per_class_accuracy": {"0": 99.0, "1": 98.5},
-    "history": [{"epoch": 1, "train_loss": 0.2}, {"epoch": 2, "train_loss": 0.05}],
-}
+def without(key):
+    return {name: value for name, value in run(99.0).items() if name != key}
 
 
-EMPTY = json.dumps(run(99.0, history=[]))
+WRONG = [
+    ("{", "is not valid JSON"),
+    ("[" * 200_000, "is not valid JSON"),
+    ('{"schema": NaN}', "is not valid JSON"),
+    (b"\xff\xfe", "is not valid JSON"),
+    ("3", "has schema None"),
+    ('{"schema": 1}', "has schema 1"),
+    (f'{{"schema": {results.SCHEMA}}}', "missing required field `finished`"),
+    (run(99.0, training_time="7 s"), "training_time: expected `float`, got `str`"),
+    (run(99.0, final_test_accuracy_ci95=[99.0]), "final_test_accuracy_ci95: expected `array` of length >= 2"),
+    (run(99.0, final_test_loss=None), "final_test_loss: expected `float`, got `null`"),
+    (run(99.0, final_test_accuracy=101), "final_test_accuracy: expected `float` <= 100"),
+    (run(99.0, finished="yes"), "finished: expected `bool`, got `str`"),
+    (run(99.0, total_epochs=0), "total_epochs: expected `int` >= 1"),
+    (run(99.0, history=[]), "history: expected `array` of length >= 1"),
+    (
+        run(99.0, history=[{**entry(1, 99.0), "train_loss": "low"}]),
+        r"history[0].train_loss: expected `float`, got `str`",
+    ),
+    (run(99.0, history=[{"epoch": 1}]), "history[0]: object missing required field"),
+    (run(99.0, per_class_accuracy={"0": None}), "per_class_accuracy"),
+    (run(99.0, environment={}), "environment: object missing required field"),
+    (run(99.0, recipe={"name": "default", "epochs": "many"}), "recipe: epochs must be of type int, got 'many'"),
+    (run(99.0, recipe={"name": "default", "colour": 1}), "recipe: a recipe has no field 'colour'"),
+    (run(99.0, misclassified=["5"]), "misclassified: expected `object`, got `array`"),
+    (without("seed"), "missing required field `seed`"),
+    (without("final_test_loss"), "is finished but lacks final_test_loss"),
+]
 
 
-@pytest.mark.parametrize(
-    "content", ['{"schema": 2}', EMPTY, '{"schema": 2, "finished": true}', '{"schema": 1}', "[" * 200_000, "3"]
-)
-def test_results_of_another_make_are_refused_and_do_not_hide_the_others(tmp_path, capsys, inject, content):
+@pytest.mark.parametrize(("content", "named"), WRONG)
+def test_one_bad_file_is_named_with_its_field_and_does_not_hide_the_others(tmp_path, capsys, inject, content, named):
     put(tmp_path, {"a-seed0": run(99.4)})
-    (tmp_path / "b-seed0").mkdir()
-    (tmp_path / "b-seed0" / "results.json").write_text(content)
-    (tmp_path / "c-seed0" / "results.json").mkdir(parents=True)
-    inject("damaged results.json")
-    inject("folder in the place of a file")
-    with pytest.raises(ValueError, match="remove it, or train again"):
-        results.read(tmp_path / "b-seed0")
+    path = tmp_path / "b-seed0" / "results.json"
+    path.parent.mkdir()
+    content = json.dumps(content) if isinstance(content, dict) else content
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    inject("results.json of wrong form or values")
+    with pytest.raises(UserError) as error:
+        results.read(path.parent)
+    assert str(error.value).startswith(str(path))
+    assert named in str(error.value)
+    assert "remove it, or train again" in str(error.value)
+    assert "\n" not in str(error.value)
     assert [name for name, _ in results.all_runs(tmp_path)] == ["a-seed0"]
-    assert capsys.readouterr().err.count("warning: ") == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("warning: ")
+    assert errors.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("changes", "failing"),
-    [
-        ({}, None),
-        ({"final_test_accuracy": 99.3}, "test accuracy 99.30 % < 99.4 %"),
-        ({"per_class_accuracy": {"0": 99.0, "1": 97.9}}, "lowest accuracy of a class, 1: 97.90 % < 98 %"),
-        ({"history": [{"epoch": 1, "train_loss": 0.11}]}, "final training loss 0.1100 ≥ 0.1"),
-        ({"history": [{"epoch": 1, "train_loss": math.nan}]}, "final training loss nan ≥ 0.1"),
-        ({"history": [{"val_loss": math.inf, "train_loss": 0.01}]}, "history of 2 numbers, not all finite"),
-    ],
-)
-def test_check_names_what_is_not_good_enough(monkeypatch, changes, failing):
-    monkeypatch.setattr(results, "read", lambda _: run(99.5, **FINE | changes))
-    lines, status = results.check("a-run", 99.4, 98, 0.1)
-    assert status == (0 if failing is None else 1)
-    assert failing is None or f"FAIL  a-run: {failing}" in lines
-    assert len(lines) == 4
+def test_a_folder_in_its_place_does_not_hide_the_others(tmp_path, capsys, inject):
+    put(tmp_path, {"a-seed0": run(99.4)})
+    (tmp_path / "c-seed0" / "results.json").mkdir(parents=True)
+    inject("folder in the place of a file")
+    assert [name for name, _ in results.all_runs(tmp_path)] == ["a-seed0"]
+    assert "c-seed0/results.json could not be read" in capsys.readouterr().err
 
 
-def test_the_training_loss_counts_from_the_lowest_that_label_smoothing_allows(tmp_path):
-    smoothed = {"name": "default", "label_smoothing": 0.1}
-    targets = torch.full((10,), 0.01)
-    targets[3] = 0.91
-    perfect = functional.cross_entropy(targets.log(), torch.tensor(3), label_smoothing=0.1).item()
-    assert results.min_smoothed_loss(0.1, 10) == pytest.approx(perfect)
-    assert results.min_smoothed_loss(0.0, 10) == 0
-    for loss, status in ((perfect + 0.05, 0), (perfect + 0.15, 1)):
-        history = [{"epoch": 1, "train_loss": loss}]
-        put(tmp_path, {"run": run(99.5, **FINE | {"recipe": smoothed, "history": history})})
-        assert results.check(tmp_path / "run", 99.4, 98, 0.1)[1] == status
+def test_a_run_is_found_by_its_path_and_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "results", {"default-seed0": run(99.4)})
+    assert results.find_run("default-seed0").samefile("results/default-seed0")
+    assert results.find_run("results/default-seed0/").samefile("results/default-seed0")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert results.find_run("~/results/default-seed0").samefile("results/default-seed0")
 
 
-def test_check_fails_without_a_finished_run(tmp_path, capsys):
-    put(tmp_path, {"run": run(99.9, finished=False)})
-    assert results.check(tmp_path / "run", 0, 0, 9)[1] == 1
-    assert results.main(["check", str(tmp_path / "none")]) == 1
-    assert "holds no finished run" in capsys.readouterr().out
-
-
-def test_a_hold_out_run_is_marked_sorted_behind_the_tested_ones_and_proves_nothing(tmp_path):
-    held_out = {key: value for key, value in run(99.9).items() if not key.startswith("final")} | FINE
-    held_out["recipe"] = {"name": "default", "label_smoothing": 0.0, "holdout": True, "validation_images": 10_000}
-    figures = {"accuracy": 99.9, "accuracy_ci95": [99.8, 99.95], "loss": 0.01}
-    held_out |= {f"final_validation_{name}": value for name, value in figures.items()}
-    put(tmp_path, {"a-seed0": run(99.4), "a-holdout10000-seed0": held_out})
-    lines = results.format_runs(results.all_runs(tmp_path)).splitlines()
-    assert "a-seed0" in lines[2]
-    assert "hold-out, 10,000" in lines[3]
-    lines, status = results.check(tmp_path / "a-holdout10000-seed0", 99.4, 98, 0.1)
-    assert status == 1
-    assert "a hold-out run has no test accuracy" in lines[0]
-
-
-def test_a_run_is_named_by_what_is_not_its_recipes_own():
-    recipe = recipes.get_recipe("fast")
-    assert results.run_dir(recipe, 3).name == "fast-seed3"
-    assert results.run_dir(recipes.change(recipe, {"dataset": "fashion-mnist"}), 0).name == "fast-fashion-mnist-seed0"
-    held_out = recipes.change(recipe, {"holdout": True, "validation_images": 10_000})
-    assert results.run_dir(held_out, 0).name == "fast-holdout10000-seed0"
-    assert results.run_dir(recipes.Recipe(name="mine"), 0).name == "mine-seed0"
-
-
-def test_an_epochs_line_claims_no_more_digits_than_its_images_allow():
-    entry = {"epoch": 2, "lr": 0.1, "train_loss": 0.5, "train_accuracy": 98.5, "seconds": 9.0}
-    entry |= {"val_loss": 0.1, "val_accuracy": 98.0, "test_loss": 0.05, "test_accuracy": 99.5}
-    line = results.epoch_line([entry], 12, 0.0)
-    assert line.startswith(
-        "epoch  2/12  lr 0.1000  train loss 0.5000 98.50 %  validation 0.1000 98 %  test 0.0500 99.50 %"
-    )
-    held_out = {key: value for key, value in entry.items() if not key.startswith("test")} | {"val_accuracy": 99.37}
-    assert "validation 0.1000 99.37 %  9.0 s  new best: the first" in results.epoch_line([held_out], 12, 0.0)
+def test_an_epochs_row_stands_under_its_head_claims_no_more_digits_than_its_images_allow_and_fits_80_columns():
+    figures = {"epoch": 2, "lr": 0.1, "train_loss": 0.5, "train_accuracy": 98.5, "seconds": 9.0}
+    figures |= {"val_loss": 0.1, "val_accuracy": 98.0, "test_loss": 0.05, "test_accuracy": 99.5}
+    head, row = results.epoch_head(False), results.epoch_row([figures], 12, 0.0)
+    assert row.split() == ["2/12", "0.1", "0.5000", "98.50", "0.1000", "98", "0.0500", "99.50", "9.0", "*"]
+    for name, value in (
+        ("epoch", "2/12"),
+        ("lr", "0.1"),
+        ("train loss", "0.5000"),
+        ("test loss", "0.0500"),
+        (" s", "9.0"),
+    ):
+        assert head.index(name) + len(name) == row.index(f" {value} ") + len(value) + 1
+    held_out = {key: value for key, value in figures.items() if not key.startswith("test")} | {"val_accuracy": 99.37}
+    assert results.epoch_row([held_out], 12, 99.5).split() == [
+        "2/12",
+        "0.1",
+        "0.5000",
+        "98.50",
+        "0.1000",
+        "99.37",
+        "9.0",
+    ]
+    longest = figures | {"epoch": 999, "lr": 1.234e-5, "seconds": 4321.0, "train_loss": 2.3025}
+    assert max(map(len, (head, results.epoch_row([longest], 999, 0.0)))) <= 80

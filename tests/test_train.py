@@ -339,8 +339,8 @@ def test_a_folder_that_is_removed_under_a_training_stops_it(train_small, tmp_pat
 
 def test_an_image_poisoned_on_the_way_stops_and_the_last_checkpoint_stands(train_small, tmp_path, monkeypatch, inject):
     train_small("--epochs", 3, out="whole")
-    # Of an epoch one chunk is augmented, and two sets of images are evaluated.
-    forward, broken = model.Normalize.forward, iter([False] * 3 + [True] * 100)
+    # Of an epoch one chunk is augmented, two sets of images are evaluated, and the saved model is probed.
+    forward, broken = model.Normalize.forward, iter([False] * 4 + [True] * 100)
 
     def poison(normalize, images):
         images = forward(normalize, images)

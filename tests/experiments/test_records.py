@@ -14,7 +14,6 @@ import pytest
 import spawned
 from made_up import put, run
 
-import environment
 import recipes
 import results
 from experiments import records, tables
@@ -29,7 +28,7 @@ def committed():
 def small_records(small_folder, tmp_path, monkeypatch):
     """Runs records.main on the small data, in an empty folder; train.py is started as a process, as ever."""
     script = Path(spawned.__file__).with_name("killed_run.py")
-    monkeypatch.setattr(records, "TRAIN", [str(script), str(small_folder), "--batch-size=100"])
+    monkeypatch.setattr(records, "TRAIN", [str(script), str(small_folder)])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.chdir(tmp_path)
     return lambda *flags: records.main([*flags, "--data", str(small_folder), "--device", "cpu"])
@@ -39,7 +38,7 @@ def test_a_record_sums_up_the_seeds_of_a_recipe(tmp_path):
     accuracies = [99.5, 99.6, 99.55]
     put(tmp_path, {f"default-seed{seed}": run(value, seed) for seed, value in enumerate(accuracies)})
     put(tmp_path, {"erav3-seed0": run(99.0), "default-seed7": run(0, 7, finished=False), "default-mine": run(1.0)})
-    found = records.summarize("default", tmp_path)
+    found = records.summarize(recipes.get_recipe("default"), tmp_path)
     assert [entry["seed"] for entry in found["runs"]] == [0, 1, 2]
     assert found["mean"] == pytest.approx(99.55)
     assert found["deviation"] == pytest.approx(statistics.stdev(accuracies))
@@ -49,22 +48,23 @@ def test_a_record_sums_up_the_seeds_of_a_recipe(tmp_path):
 def test_runs_of_different_recipes_are_not_summed_up(tmp_path):
     put(tmp_path, {"default-seed0": run(99.5), "default-seed1": run(99.5, 1, recipe={"name": "default", "epochs": 3})})
     with pytest.raises(ValueError, match="differ in recipe"):
-        records.summarize("default", tmp_path)
-    put(tmp_path, {"default-seed1": run(99.5, 1, model_repr="another")})
-    with pytest.raises(ValueError, match="differ in model_repr"):
-        records.summarize("default", tmp_path)
+        records.summarize(recipes.get_recipe("default"), tmp_path)
+    put(tmp_path, {"default-seed1": run(99.5, 1, identity={"layers": "other", "calls": "", "logits": []})})
+    with pytest.raises(ValueError, match="differ in model"):
+        records.summarize(recipes.get_recipe("default"), tmp_path)
     with pytest.raises(ValueError, match="no finished run of recipe 'fast'"):
-        records.summarize("fast", tmp_path)
+        records.summarize(recipes.get_recipe("fast"), tmp_path)
 
 
 def test_seeds_are_trained_side_by_side_and_a_finished_one_is_not_trained_again(small_records, tmp_path, capsys):
     flags = ["fast", "--epochs", "1", "--jobs", "2"]
     assert small_records(*flags, "--seeds", "1") == 0
-    path = tmp_path / "results" / "fast-seed0" / "results.json"
+    path = tmp_path / "results" / "fast-epochs1-seed0" / "results.json"
     before = path.stat().st_mtime_ns
     assert small_records(*flags, "--seeds", "2") == 0
     assert path.stat().st_mtime_ns == before
-    found = json.loads((tmp_path / results.RECORDS / "fast.json").read_bytes())
+    found = json.loads((tmp_path / "results" / "fast-epochs1.json").read_bytes())
+    assert not (tmp_path / results.RECORDS / "fast.json").exists()
     assert [run["seed"] for run in found["runs"]] == [0, 1]
     assert found["environment"]["threads"] == max(1, (os.cpu_count() or 1) // 2)
     assert capsys.readouterr().out.count("seed 1") == 1
@@ -76,17 +76,17 @@ def test_all_published_recipes_share_a_record(tmp_path, monkeypatch):
     made = {name: run(99.0, recipe={"name": name}) for name in recipes.PUBLISHED}
     trained = []
 
-    def train_all(trainings, jobs, flags):
-        for name, seed in trainings:
-            trained.append((name, seed))
-            put(tmp_path / "results", {f"{name}-seed{seed}": made[name]})
-            yield made[name]
+    def train_all(trainings, jobs, threads, flags):
+        for recipe, seed in trainings:
+            trained.append((recipe.name, seed))
+            put(tmp_path / "results", {f"{recipe.name}-seed{seed}": made[recipe.name]})
+            yield made[recipe.name]
 
     monkeypatch.setattr(records, "train_all", train_all)
     assert records.main([records.PUBLISHED, "--seeds", "1"]) == 0
     assert trained == [(name, 0) for name in recipes.PUBLISHED]
     found = json.loads((tmp_path / results.RECORDS / "published.json").read_bytes())
-    assert found == {name: records.summarize(name) for name in recipes.PUBLISHED}
+    assert found == {name: records.summarize(recipes.get_recipe(name)) for name in recipes.PUBLISHED}
 
 
 def test_a_training_that_fails_ends_all_of_them_with_its_reason(small_records, tmp_path, monkeypatch):
@@ -96,16 +96,26 @@ def test_a_training_that_fails_ends_all_of_them_with_its_reason(small_records, t
     with pytest.raises(UserError, match="fast seed 0 failed: no such thing"):
         small_records("fast", "--seeds", "4", "--jobs", "2")
     assert time.monotonic() - start < 30  # seed 1 was stopped, the others were not started
-    assert not list(tmp_path.glob("results/*"))
+    assert not list(tmp_path.glob("results/fast*"))
+
+
+RECORDS = f"""
+import pathlib, sys
+import results
+from experiments import records
+from support import cli
+results.RUNS, results.RECORDS = pathlib.Path("results"), pathlib.Path("results/records")
+records.TRAIN = [{str(Path(spawned.__file__).with_name("killed_run.py"))!r}, sys.argv[1], "--epochs=9999"]
+sys.argv = ["records.py", *sys.argv[2:], "--data", sys.argv[1]]
+sys.exit(cli.run(lambda: records.main(sys.argv[1:]), cli.RESUME))
+"""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "cause"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
-def test_a_signal_ends_all_trainings_with_one_line(mnist_folder, tmp_path, inject, number, cause):
-    command = [sys.executable, "-m", "experiments.records", "fast", "--seeds", "2", "--jobs", "2"]
-    command += ["--data", str(mnist_folder)]
-    place = {**os.environ, "PYTHONPATH": str(environment.ROOT)}
-    (tmp_path / "train.py").symlink_to(environment.ROOT / "train.py")
+def test_a_signal_ends_all_trainings_with_one_line(small_folder, tmp_path, inject, number, cause):
+    command = [sys.executable, "-c", RECORDS, str(small_folder), "fast", "--seeds", "2", "--jobs", "2"]
+    place = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
         command, cwd=tmp_path, env=place, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -120,7 +130,7 @@ def test_a_signal_ends_all_trainings_with_one_line(mnist_folder, tmp_path, injec
     assert process.communicate()[1] == f"records.py: stopped by {cause}; {cli.RESUME}\n"
     assert process.returncode == 128 + number
     for seed in (0, 1):
-        with files.lock(tmp_path / "results" / f"fast-seed{seed}"):  # no process is left
+        with files.lock(tmp_path / "results" / f"fast-epochs9999-seed{seed}"):  # no process is left
             pass
 
 

@@ -2,7 +2,7 @@ import os
 import subprocess
 import sys
 
-from support import cli
+from support import UserError, cli
 
 import pytest
 
@@ -17,7 +17,7 @@ def script(*arguments, **settings):
 
 def test_what_a_person_can_mend_is_one_line_and_status_1(capsys):
     def main():
-        raise ValueError("the file is torn")
+        raise UserError("the file is torn")
 
     assert cli.run(main) == 1
     errors = capsys.readouterr().err
@@ -25,9 +25,25 @@ def test_what_a_person_can_mend_is_one_line_and_status_1(capsys):
     assert errors.count("\n") == 1
 
 
-def test_a_fault_of_the_program_keeps_its_traceback():
-    with pytest.raises(KeyError):
-        cli.run(lambda: {}["missing"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("missing"),
+        ValueError("not enough values to unpack (expected 2, got 1)"),
+        ZeroDivisionError("division by zero"),
+        FileNotFoundError(2, "No such file or directory", "weights.bin"),
+        OSError(5, "Input/output error", "weights.bin"),
+        RuntimeError("required rank 4 tensor to use channels_last memory format"),
+        TypeError("forward() takes 1 positional argument"),
+    ],
+)
+def test_a_fault_of_the_program_or_of_a_model_keeps_its_traceback(inject, error):
+    def main():
+        raise error
+
+    inject("bug of a contributor")
+    with pytest.raises(type(error)):
+        cli.run(main)
 
 
 def test_ctrl_c_is_status_130(capsys):
@@ -85,7 +101,12 @@ def test_output_that_knows_no_unicode_is_no_fault(inject):
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA out of memory."),
+    ],
 )
 def test_too_little_memory_is_one_line(capsys, inject, error):
     def main():
@@ -106,7 +127,7 @@ def test_closed_output_is_no_fault(inject):
 def test_output_to_a_full_disk_is_one_line(inject):
     inject("full disk")
     done = shell('"$0" -c "$@" >/dev/full', LINES)
-    assert (done.returncode, done.stdout) == (1, "-c: [Errno 28] No space left on device\n")
+    assert (done.returncode, done.stdout) == (1, "-c: the output could not be written (No space left on device)\n")
 
 
 def test_a_signal_that_was_ignored_at_the_start_stays_so():
@@ -115,7 +136,7 @@ def test_a_signal_that_was_ignored_at_the_start_stays_so():
     assert shell('"$0" -c "$@"', code).returncode == 130
 
 
-def test_viewing_results_needs_no_torch():
+def test_results_and_recipes_need_no_torch():
     done = script("-c", "import sys, results; sys.exit('torch' in sys.modules)")
     assert done.returncode == 0
 

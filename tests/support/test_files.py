@@ -32,7 +32,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(os, call, fail)
         with pytest.raises(
-            OSError, match=rf"{path} could not be written \({os.strerror(number)}\); its old content is"
+            UserError, match=rf"{path} could not be written \({os.strerror(number)}\); its old content is"
         ):
             files.replace_file(path, b"new")
     assert path.read_bytes() == b"old"
