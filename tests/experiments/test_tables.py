@@ -56,12 +56,7 @@ def test_what_readme_and_docs_name_is_there(path):
     for target in re.findall(r"(?:`|^)make ([a-z][a-z-]+)", text, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for variable in re.findall(r"\b([A-Z]{2,}(?:_[A-Z]+)*)=", text):
-        assert variable in makefile or variable in (
-            "UV_TORCH_BACKEND",
-            "OMP_NUM_THREADS",
-            "GOMP_SPINCOUNT",
-            "KMP_BLOCKTIME",
-        ), variable
+        assert variable in makefile or variable in ENVIRONMENT, variable
     for link in re.findall(r"\]\((?!https?:|\.\./\.\./)([^)#]+)", text):
         assert (path.parent / link).exists(), link
     for name in re.findall(r"RECIPE=([a-z0-9-]+)", text):

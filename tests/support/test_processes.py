@@ -96,7 +96,7 @@ def test_the_launcher_passes_on_output_and_flags_and_ends_as_its_processes_do(tm
 )
 def test_a_signal_to_the_launcher_stops_all_with_one_line(start, inject, number, cause):
     process = start("run", "--epochs", 500)
-    while "epoch   2/500" not in process.stdout.readline():
+    while "2/500" not in process.stdout.readline():
         assert process.poll() is None
     inject("signal to two processes")
     process.send_signal(number)
