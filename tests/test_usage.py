@@ -21,6 +21,7 @@ import evaluate
 import recipes
 import results
 import train
+import verdict
 from experiments import benchmark, records, tables
 from reporting import find_lr, plots, report, rules, samples
 
@@ -94,7 +95,7 @@ USAGE = [
     (launch, ["1000", "train.py"], "got 1000"),
     (launch, ["two", "train.py"], "two"),
     (results, ["compare"], "compare"),
-    (results, ["check", "run", "--minimum", "all"], "all"),
+    (verdict, ["run", "--minimum", "all"], "all"),
 ]
 
 
@@ -140,8 +141,8 @@ def test_files_and_folders_of_the_wrong_kind_are_one_line(start, small_mnist, tm
         (train, [*small, "zero\0byte"]),
         (evaluate, [wrong, "--device", "cpu"]),
         (evaluate, [tmp_path / "nowhere", "--device", "cpu"]),
-        (results, ["check", wrong]),
-        (results, ["check", tmp_path / "nowhere"]),
+        (verdict, [wrong]),
+        (verdict, [tmp_path / "nowhere"]),
         (data, ["--data", wrong]),
         (environment, ["--data", wrong]),
     ):
@@ -156,7 +157,7 @@ def test_a_damaged_run_does_not_hide_the_others(tmp_path, monkeypatch, start, ca
     (tmp_path / "results" / "default-seed0" / "results.json").write_text('{"schema": 1')
     monkeypatch.chdir(tmp_path)
     inject("damaged results.json")
-    assert results.main([]) == 0
+    assert verdict.main([]) == 0
     output, errors = capsys.readouterr()
     assert "default-seed1" in output
     assert errors.count("\n") == 1
