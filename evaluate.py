@@ -183,7 +183,7 @@ def summarize(state: dict[str, Any], total_parameters: int, evaluation: Evaluati
     }
     if summary["finished"]:
         accuracy, interval, loss = results.final_keys(summary)
-        part = "val" if recipe["holdout"] else "test"
+        part = results.history_part(recipe)
         summary |= {accuracy: history[-1][f"{part}_accuracy"], loss: history[-1][f"{part}_loss"]}
         if evaluation:
             summary[interval] = evaluation.accuracy_ci95

@@ -6,6 +6,7 @@
 the table of all, are in verdict.py. Nothing here imports torch.
 """
 
+import argparse
 import csv
 import io
 import os
@@ -151,8 +152,13 @@ def read(run: Path | str) -> Result | None:
 
 def final_keys(result: Result) -> tuple[str, str, str]:
     """The keys of a finished run's accuracy, its interval, and its loss."""
-    part = "validation" if result["recipe"].get("holdout") else "test"
+    part = {"val": "validation"}.get(history_part(result["recipe"]), "test")
     return f"final_{part}_accuracy", f"final_{part}_accuracy_ci95", f"final_{part}_loss"
+
+
+def history_part(recipe: dict[str, Any]) -> str:
+    """The part of the data whose figures in the history, such as test_loss, end in a run's final ones."""
+    return "val" if recipe.get("holdout") else "test"
 
 
 def final_figures(result: Result) -> tuple[str, float, list[float], float]:
@@ -234,13 +240,18 @@ def markdown_table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join([line(head), f"|{'|'.join(rule)}|", *map(line, rows)])
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = cli.Parser(description=__doc__)
+def parse_run(parser: cli.Parser, argv: list[str] | None) -> tuple[argparse.Namespace, Recipe, int, Path]:
+    """(arguments, recipe, seed, folder of the run) that the flags of a run ask for, beside those a parser has
+    already."""
     parser.add_data()
     recipes.add_flags(parser)
     arguments = parser.parse_args(argv)
-    _, _, name = recipes.from_flags(parser, arguments)
-    print(arguments.out or RUNS / name)
+    recipe, seed, name = recipes.from_flags(parser, arguments)
+    return arguments, recipe, seed, arguments.out or RUNS / name
+
+
+def main(argv: list[str] | None = None) -> int:
+    print(parse_run(cli.Parser(description=__doc__), argv)[-1])
     return 0
 
 

@@ -23,7 +23,6 @@ import checkpoint
 import data
 import environment
 import lr_finder
-import recipes
 import results
 import verdict
 from evaluate import Evaluation, evaluate, summarize
@@ -166,18 +165,14 @@ def conclude(run_dir: Path, data_dir: Path) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = cli.Parser(description=__doc__)
     parser.add_device()
-    parser.add_data()
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
     parser.add_argument("--log", choices=("tensorboard",), help="write the history as scalars too (default: no)")
-    recipes.add_flags(parser)
-    arguments = parser.parse_args(argv)
-    recipe, seed, name = recipes.from_flags(parser, arguments)
+    arguments, recipe, seed, run_dir = results.parse_run(parser, argv)
     try:
         identify(recipe.architecture, recipe.dataset)
         device_type = devices.resolve_device(arguments.device).type
     except UserError as error:
         parser.error(str(error))
-    run_dir = arguments.out or results.RUNS / name
     with processes.process_group(device_type) as device:
         first = processes.rank() == 0
         result = processes.broadcast(read_results(run_dir) if first and not arguments.overwrite else None)

@@ -177,7 +177,7 @@ def check(
 
 def is_same_accuracy(evaluation: Evaluation, state: dict[str, Any]) -> bool:
     """Whether an evaluation finds what the last epoch of a run found."""
-    part = "val" if state["recipe"]["holdout"] else "test"
+    part = results.history_part(state["recipe"])
     images = abs(evaluation.accuracy - state["history"][-1][f"{part}_accuracy"]) / 100 * len(evaluation.labels)
     return round(images) <= TOLERANCE
 

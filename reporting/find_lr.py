@@ -12,7 +12,6 @@ from support import cli, devices, files
 
 import data
 import environment
-import recipes
 import results
 from lr_finder import range_test
 from reporting import plots
@@ -22,15 +21,12 @@ from trainer import Trainer
 def main(argv: list[str] | None = None) -> int:
     parser = cli.Parser(description=__doc__)
     parser.add_device()
-    parser.add_data()
-    recipes.add_flags(parser)
-    arguments = parser.parse_args(argv)
-    recipe, seed, name = recipes.from_flags(parser, arguments)
+    arguments, recipe, seed, run_dir = results.parse_run(parser, argv)
     device = devices.resolve_device(arguments.device)
     devices.prepare()
     trainer = Trainer(recipe, seed, device, data.load(recipe.dataset, arguments.data, "train", device))
     test = range_test(trainer)
-    path = (arguments.out or results.RUNS / name) / "lr_finder.json"
+    path = run_dir / "lr_finder.json"
     facts = {"recipe": dataclasses.asdict(recipe), "seed": seed, "curve": dataclasses.asdict(test)}
     place = environment.describe(device, trainer.precision)
     files.write_json(path, facts | {"summary": test.summary(), "environment": place})

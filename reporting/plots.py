@@ -162,22 +162,16 @@ def histories(
 
 
 def accuracies(runs: dict[str, list[dict[str, float]]], part: str) -> Figure:
-    """The accuracies of several runs over the epochs, on a logarithmic axis of errors; `part` is test or validation."""
-    figure, axes = histories(
-        runs,
-        f"{part[:3] if part == 'validation' else part}_accuracy",
-        "accuracy %",
-        error_of,
-        lambda error: 100 - error,
-    )
+    """The accuracies of several runs over the epochs, on a logarithmic axis of errors; `part` is test or
+    val."""
+    figure, axes = histories(runs, f"{part}_accuracy", "accuracy %", error_of, lambda error: 100 - error)
     stretch_error_axis(axes)
     return figure
 
 
 def losses(runs: dict[str, list[dict[str, float]]], part: str) -> Figure:
     """The losses of several runs over the epochs."""
-    key = f"{part[:3] if part == 'validation' else part}_loss"
-    return histories(runs, key, "loss", lambda value: value, lambda value: value)[0]
+    return histories(runs, f"{part}_loss", "loss", lambda value: value, lambda value: value)[0]
 
 
 def error_of(accuracy: float) -> float:

@@ -5,17 +5,13 @@
 writes report.html into the run's folder. Every plot is in it twice, for light and for dark screens.
 """
 
-import base64
 import dataclasses
 import math
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from support import UserError, cli, devices, files
 
-import jinja2
 import numpy as np
 import torch
 
@@ -28,25 +24,11 @@ from evaluate import Evaluation, evaluate, format_mistake, load_images
 from recipes import Recipe
 from reporting import plots, samples
 from reporting.model_summary import layer_table
+from reporting.pages import page, picture
 from trainer import build_scheduler
 
 RANDOM = 36  # predictions that are shown
 COLUMNS = 6  # of images, to be read on a phone
-
-
-def page(name: str) -> jinja2.Template:
-    """A page's template."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, loader=loader).get_template(name)
-
-
-def picture(caption: str, plot: Callable, *content: Any) -> dict[str, str]:
-    """A plot for the template, as data: URLs for light and for dark screens, with its caption."""
-
-    def url(dark: bool) -> str:
-        return f"data:image/png;base64,{base64.b64encode(plots.render(plot, *content, dark=dark)).decode()}"
-
-    return {"caption": caption, "light": url(dark=False), "dark": url(dark=True)}
 
 
 def lr_curve(recipe: Recipe, steps_per_epoch: int) -> list[float]:

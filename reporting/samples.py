@@ -14,7 +14,6 @@ import torch
 
 import augmentation
 import data
-import recipes
 import results
 from recipes import Recipe
 from reporting import plots
@@ -34,14 +33,10 @@ def augmented(images: data.Images, num_classes: int, recipe: Recipe, seed: int) 
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = cli.Parser(description=__doc__)
-    parser.add_data()
-    recipes.add_flags(parser)
-    arguments = parser.parse_args(argv)
-    recipe, seed, name = recipes.from_flags(parser, arguments)
+    arguments, recipe, seed, run_dir = results.parse_run(cli.Parser(description=__doc__), argv)
     classes = data.get_dataset(recipe.dataset).classes
     images = data.load(recipe.dataset, arguments.data, "train")
-    path = (arguments.out or results.RUNS / name) / "augmentation.png"
+    path = run_dir / "augmentation.png"
     plots.save(path, plots.image_grid, *augmented(images, len(classes), recipe, seed))
     print(path)
     return 0

@@ -10,7 +10,7 @@ from support import UserError, cli
 
 import results
 import verdict
-from reporting import compare
+from reporting import paired
 from results import Result, markdown_table
 
 
@@ -42,8 +42,8 @@ def history_table(result: Result) -> str:
 def difference(result: Result, base: Path) -> str:
     """The difference to an earlier run in a line; why there is none, where it cannot be told."""
     try:
-        earlier = compare.read(base)
-        return f"Since {base}: {compare.verdict(compare.compare(earlier, result), ['the earlier run', 'this run'])}."
+        earlier = paired.read(base)
+        return f"Since {base}: {paired.verdict(paired.compare(earlier, result), ['the earlier run', 'this run'])}."
     except UserError as error:
         return f"No difference to {base} can be told: {error}."
 
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--base", type=results.find_run, help="the folder of an earlier run, or its results.json")
     parser.add_data()
     arguments = parser.parse_args(argv)
-    result = compare.read(arguments.run)
+    result = paired.read(arguments.run)
     base = arguments.base
     parts = [
         f"### {arguments.run.name}: {results.result_line(result)}",

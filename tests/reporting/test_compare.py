@@ -9,7 +9,7 @@ from made_up import put, run
 from scipy import stats
 
 import results
-from reporting import compare, summary
+from reporting import compare, paired, summary
 
 
 def wrong(*indices):
@@ -18,7 +18,7 @@ def wrong(*indices):
 
 def test_images_are_compared_one_by_one():
     one, two = run(99.5, misclassified=wrong(1, 2, 3, 4, 5)), run(99.7, 1, misclassified=wrong(4, 5, 6))
-    compared = compare.compare(one, two)
+    compared = paired.compare(one, two)
     assert (compared["images"], compared["both_wrong"]) == (10_000, 2)
     assert list(compared["only_first_right"]) == ["6"]
     assert list(compared["only_second_right"]) == ["1", "2", "3"]
@@ -71,14 +71,14 @@ def test_runs_of_other_images_are_refused_by_name(inject, other, named):
     inject("runs that cannot be compared")
     base = run(99.0, recipe={"name": "default", "dataset": "mnist"})
     with pytest.raises(UserError, match=f"tested on other images \\({named}"):
-        compare.compare(base, other)
+        paired.compare(base, other)
 
 
 def test_hold_out_runs_of_another_seed_held_out_other_images(inject):
     inject("runs that cannot be compared")
-    assert compare.compare(held_out(0, 10_000), held_out(0, 10_000))["difference"] == 0
+    assert paired.compare(held_out(0, 10_000), held_out(0, 10_000))["difference"] == 0
     with pytest.raises(UserError, match=r"\(seed 0 and 1\)"):
-        compare.compare(held_out(0, 10_000), held_out(1, 10_000))
+        paired.compare(held_out(0, 10_000), held_out(1, 10_000))
 
 
 @pytest.fixture
