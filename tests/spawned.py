@@ -167,7 +167,7 @@ def hang():
             print("hanging again")
             time.sleep(PATIENCE)
 
-    results.epoch_line = line
+    results.epoch_row = line
 
 
 def terminate():

@@ -78,6 +78,8 @@ USAGE = [
     (train, ["--seed", str(2**63)], "seed"),
     (train, ["--seed", "one"], "seed"),
     (train, ["extra"], "extra"),
+    (train, ["--out", "zero\0byte"], "is no path"),
+    (train, ["--data", "~nobody-here/data"], "is no path"),
     (train, ["--config", "none.toml"], "none.toml"),
     (train, ["--config", "none.yaml"], "must end in .json or .toml"),
     (find_lr, ["--finder-num-iter", "1"], "finder_num_iter must be between 10"),
@@ -138,7 +140,6 @@ def test_files_and_folders_of_the_wrong_kind_are_one_line(start, small_mnist, tm
         (train, [*small, wrong]),
         (train, [*small, wrong / "below"]),
         (train, [*small, tmp_path / ("long" * 100)]),
-        (train, [*small, "zero\0byte"]),
         (evaluate, [wrong, "--device", "cpu"]),
         (evaluate, [tmp_path / "nowhere", "--device", "cpu"]),
         (verdict, [wrong]),
@@ -295,15 +296,28 @@ def test_a_bad_variable_of_make_is_one_line_and_fails(mnist_folder, inject, word
         (["train", "NPROC=2"], "-m support.launch 2 train.py"),
         (["train", "HOLDOUT=10000"], "--holdout true --validation-images 10000 --data"),
         (["train", "DATASET=fashion-mnist"], "--seed 0 --dataset fashion-mnist --data"),
-        (["report", "DATASET=fashion-mnist", "HOLDOUT=50"], "results/default-fashion-mnist-holdout50-seed0"),
+        (["report", "DATASET=fashion-mnist"], "results.py --recipe default --seed 0 --dataset fashion-mnist --data"),
         (["data", "DATASET=fashion-mnist"], "data.py --dataset fashion-mnist"),
         (["find-lr", "CONFIG=mine.toml"], "-m reporting.find_lr --config mine.toml"),
         (["show-augmentation", "RECIPE=erav3"], "-m reporting.samples --recipe erav3 --seed 0"),
         (["show-model", "RECIPE=erav3"], "model.py erav3"),
-        (["evaluate", "DATASET=mnist"], "evaluate.py results/default-seed0"),
-        (["evaluate", "SEED=3"], "evaluate.py results/default-seed3"),
-        (["report", "OUT=here"], "-m reporting.report here"),
-        (["check-results", "RUN=there", "MINIMUM=99"], "there --minimum 99 --minimum-class 98 --maximum-loss 0.1"),
+        (["evaluate"], "run=$(.venv/bin/python results.py --recipe default --seed 0 --data data )"),
+        (
+            ["evaluate", "SEED=3"],
+            "results.py --recipe default --seed 3 --data data ) && .venv/bin/python evaluate.py $run",
+        ),
+        (["report", "OUT=here"], "--out here --data data ) && .venv/bin/python -m reporting.report $run"),
+        (["report", "LR=0.1", "EPOCHS=2"], "--epochs 2 --data data --learning-rate 0.1"),
+        (["report", "CONFIG=mine.toml"], "results.py --config mine.toml --data"),
+        (
+            ["check-results", "RUN=there"],
+            "run=there && .venv/bin/python verdict.py $run --minimum-class 98 --maximum-loss 0.1",
+        ),
+        (["check-results", "RUN=there", "MINIMUM=99"], "--minimum 99 --minimum-class 98 --maximum-loss 0.1"),
+        (["compare", "RUNS=a b"], "-m reporting.compare a b --data data"),
+        (["train", "LOG=tensorboard"], "requirements.txt requirements-tensorboard.txt"),
+        (["train", "LOG=tensorboard"], "--log tensorboard"),
+        (["train", "VENV=my env"], "support/install.py my env requirements.txt"),
         (["records", "RECIPE=published", "SEEDS=1"], "-m experiments.records published --seeds 1"),
     ],
 )
@@ -312,3 +326,20 @@ def test_make_passes_on_what_it_is_given(words, passed_on):
     done = subprocess.run(["make", "-n", *words], cwd=environment.ROOT, capture_output=True, text=True, env=alone)
     assert done.returncode == 0
     assert passed_on in " ".join(done.stdout.replace('"', "").replace("\\", "").split())
+
+
+@pytest.mark.parametrize(
+    ("flags", "folder"),
+    [
+        ([], "results/default-seed0"),
+        (["--seed", "3"], "results/default-seed3"),
+        (["--out", "here"], "here"),
+        (
+            ["--dataset", "fashion-mnist", "--holdout", "true", "--validation-images", "50"],
+            "results/default-fashion-mnist-holdout50-seed0",
+        ),
+    ],
+)
+def test_a_runs_folder_is_told_from_its_flags(capsys, flags, folder):
+    assert results.main(flags) == 0
+    assert capsys.readouterr().out == f"{folder}\n"
