@@ -105,7 +105,7 @@ def headline(trainer: Trainer) -> str:
 def start_or_resume(trainer: Trainer, run_dir: Path, state: dict[str, Any] | None) -> None:
     """Resume from a state; without one start, by a range test where asked. Raises UserError as `check_same` does."""
     if state:
-        check_same(run_dir, trainer.recipe, trainer.seed, state)
+        check_same(run_dir, trainer.recipe, trainer.identity, trainer.seed, state)
         trainer.load_state_dict(state)
         message = f"resuming after epoch {len(trainer.history)} of {trainer.recipe.epochs}"
     elif trainer.recipe.find_lr:
@@ -169,7 +169,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--log", choices=("tensorboard",), help="write the history as scalars too (default: no)")
     arguments, recipe, seed, run_dir = results.parse_run(parser, argv)
     try:
-        identify(recipe.architecture, recipe.dataset)
+        identity = identify(recipe.architecture, recipe.dataset)
         device_type = devices.resolve_device(arguments.device).type
     except UserError as error:
         parser.error(str(error))
@@ -177,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
         first = processes.rank() == 0
         result = processes.broadcast(read_results(run_dir) if first and not arguments.overwrite else None)
         if result:
-            check_same(run_dir, recipe, seed, result)
+            check_same(run_dir, recipe, identity, seed, result)
         if result and result["finished"]:
             if first:
                 print("this run is finished already; --overwrite (make: OVERWRITE=1) trains it again")

@@ -6,7 +6,6 @@ generator's state. The loop itself is in train.py.
 
 import copy
 import dataclasses
-import functools
 import hashlib
 import math
 import time
@@ -67,7 +66,6 @@ def build_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer, steps_per_
     return StepLR(optimizer, recipe.step_size * steps_per_epoch, gamma)
 
 
-@functools.cache
 def identify(architecture: str, dataset: str) -> dict[str, Any]:
     """What a model is, so that another one is told from it, whatever of it has changed: its layers as text, a sum of
     the torch functions that it calls in training, and its logits for two fixed images, with the first weights of seed
@@ -92,8 +90,9 @@ def identify(architecture: str, dataset: str) -> dict[str, Any]:
     return {"layers": str(model), "calls": hashlib.sha256(text.encode()).hexdigest(), "logits": logits.tolist()}
 
 
-def check_same(run_dir: Path, recipe: Recipe, seed: int, saved: dict[str, Any]) -> None:
-    """Raise UserError when `saved`, results or a checkpoint, is of another recipe, model or seed, naming the first."""
+def check_same(run_dir: Path, recipe: Recipe, identity: dict[str, Any], seed: int, saved: dict[str, Any]) -> None:
+    """Raise UserError when `saved`, results or a checkpoint, is of another recipe, model (by what `identify` says of
+    it) or seed, naming the first."""
     wanted = {"seed": seed, **dataclasses.asdict(recipe)}
     there = {"seed": saved["seed"], **saved["recipe"]}
     for name in wanted:
@@ -102,7 +101,7 @@ def check_same(run_dir: Path, recipe: Recipe, seed: int, saved: dict[str, Any]) 
                 f"{run_dir} holds a run with {name} {there.get(name)}, this one has {wanted[name]}: "
                 "use another folder, --out (make: OUT=), or replace that run, --overwrite (make: OVERWRITE=1)"
             )
-    old, new = saved["identity"], identify(recipe.architecture, recipe.dataset)
+    old, new = saved["identity"], identity
     same_text = (old["layers"], old["calls"]) == (new["layers"], new["calls"])
     if not same_text or not models.is_close(new["logits"], old["logits"], LOGITS_TOLERANCE):
         raise UserError(

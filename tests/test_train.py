@@ -20,7 +20,6 @@ import model
 import recipes
 import results
 import train
-import trainer
 import verdict
 from evaluate import evaluate
 from trainer import Trainer
@@ -195,7 +194,6 @@ def test_a_network_that_changed_since_is_refused(train_small, tmp_path, monkeypa
     if not finished:
         (tmp_path / "run" / "results.json").unlink()
     monkeypatch.setitem(model.ARCHITECTURES, "default", model.mnist_ops)
-    trainer.identify.cache_clear()
     with pytest.raises(ValueError, match=r"'default' has changed in model\.py"):
         train_small("--epochs", 2)
     with pytest.raises(ValueError, match="'default' has changed"):

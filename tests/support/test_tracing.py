@@ -52,7 +52,6 @@ OtherWeights.__name__ = "Net"
 
 def identify(monkeypatch, entry):
     monkeypatch.setitem(model.ARCHITECTURES, "net", entry)
-    trainer.identify.cache_clear()
     return trainer.identify("net", "mnist")
 
 
