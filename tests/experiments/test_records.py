@@ -134,6 +134,26 @@ def test_a_signal_ends_all_trainings_with_one_line(small_folder, tmp_path, injec
             pass
 
 
+def test_a_record_of_more_seeds_is_not_replaced_nor_by_one_of_a_changed_recipe(tmp_path, monkeypatch, capsys, inject):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / results.RECORDS / "fast.json"
+    files.write_json(path, {"runs": [{}] * 10})
+    inject("record that would be replaced", 2)
+    assert records.record_path("fast", {"runs": [{}] * 3}, is_own=True) == results.RUNS / "fast.json"
+    assert "has more seeds, 10, and is kept" in capsys.readouterr().out
+    assert records.record_path("fast-epochs1", {"runs": [{}] * 20}, is_own=False) == results.RUNS / "fast-epochs1.json"
+    assert records.record_path("fast", {"runs": [{}] * 10}, is_own=True) == results.RECORDS / "fast.json"
+
+
+def test_runs_that_could_not_be_summed_up_are_told_before_any_is_trained(tmp_path, monkeypatch, inject):
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "results", {"default-seed0": run(99.5)})
+    inject("runs that cannot be compared")
+    with pytest.raises(UserError, match="was trained with threads 2, those to come would be with 1: JOBS=1"):
+        records.check_earlier(recipes.get_recipe("default"), 3, 1)
+    records.check_earlier(recipes.get_recipe("default"), 1, 1)  # nothing is to be trained
+
+
 def test_committed_records_add_up():
     for record in committed().values():
         accuracies = [entry["final_test_accuracy"] for entry in record["runs"]]
