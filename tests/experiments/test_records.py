@@ -102,9 +102,9 @@ def test_a_training_that_fails_ends_all_of_them_with_its_reason(small_records, t
 RECORDS = f"""
 import pathlib, sys
 import results
+results.RUNS, results.RECORDS = pathlib.Path("results"), pathlib.Path("results/records")  # as records finds them
 from experiments import records
 from support import cli
-results.RUNS, results.RECORDS = pathlib.Path("results"), pathlib.Path("results/records")
 records.TRAIN = [{str(Path(spawned.__file__).with_name("killed_run.py"))!r}, sys.argv[1], "--epochs=9999"]
 sys.argv = ["records.py", *sys.argv[2:], "--data", sys.argv[1]]
 sys.exit(cli.run(lambda: records.main(sys.argv[1:]), cli.RESUME))
@@ -120,7 +120,7 @@ def test_a_signal_ends_all_trainings_with_one_line(small_folder, tmp_path, injec
         command, cwd=tmp_path, env=place, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     while len(list(tmp_path.glob("results/*/.lock"))) < 2:
-        assert process.poll() is None
+        assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
     inject("signal to trainings side by side")
     if number == signal.SIGINT:

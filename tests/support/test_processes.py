@@ -118,7 +118,7 @@ def test_what_all_processes_find_wrong_is_one_line_of_the_first(start, inject):
 @pytest.mark.slow
 def test_when_the_launcher_is_killed_its_processes_end_too(start, tmp_path, inject):
     process = start("run", "--epochs", 5000)
-    while "epoch    2/5000" not in process.stdout.readline():
+    while "2/5000" not in process.stdout.readline():
         assert process.poll() is None
     inject("SIGKILL of the launcher")
     process.kill()
