@@ -14,6 +14,11 @@ OUT ?=
 OVERWRITE ?=
 RUN ?=
 RUNS ?=
+IMAGE ?=
+JSON ?=
+SHOW ?=
+PORT ?=
+NAME ?=
 BASE ?=
 SEEDS ?= 3
 JOBS ?=
@@ -23,7 +28,7 @@ MINIMUM_CLASS ?= 98
 MAXIMUM_LOSS ?= 0.1
 DATA ?= data
 VENV ?= .venv
-VARIABLES = RECIPE DATASET SEED EPOCHS LR CONFIG HOLDOUT DEVICE THREADS NPROC LOG OUT OVERWRITE RUN RUNS BASE SEEDS JOBS QUICK MINIMUM \
+VARIABLES = RECIPE DATASET SEED EPOCHS LR CONFIG HOLDOUT DEVICE THREADS NPROC LOG OUT OVERWRITE RUN RUNS IMAGE JSON SHOW PORT NAME BASE SEEDS JOBS QUICK MINIMUM \
 	MINIMUM_CLASS MAXIMUM_LOSS DATA VENV SYSTEM_PYTHON
 
 # Windows has its programs elsewhere, and its Python another name.
@@ -43,6 +48,9 @@ SETTINGS = $(if $(CONFIG),--config "$(CONFIG)" $(call given,RECIPE,--recipe "$(R
 	$(if $(filter auto,$(LR)),--find-lr true,$(if $(LR),--learning-rate "$(LR)"))
 # The run that is looked at: RUN, or the one that make train makes with the same variables.
 NAME_RUN = run=$(if $(RUN),"$(RUN)",$$($(PYTHON) results.py $(SETTINGS)))
+# The same where a person has said which, else the best finished one.
+BEST_RUN = $(if $(strip $(RUN) $(foreach name,RECIPE DATASET SEED EPOCHS LR CONFIG HOLDOUT OUT,$(call given,$(name),$($(name))))),$(NAME_RUN),run=)
+DEMO = $(foreach run,$(RUN) $(RUNS),"$(run)") --data "$(DATA)" --device "$(DEVICE)" $(if $(OUT),--out "$(OUT)")
 refuse = $(if $(call given,$1,$($1)),$(error make $@ takes RECIPE, not $1: put it into recipes.py))
 # One process needs no launcher; several start through torchrun.
 LAUNCH = $(PYTHON) $(if $(filter-out 1,$(NPROC)),-m support.launch "$(NPROC)")
@@ -57,7 +65,7 @@ endif
 
 .NOTPARALLEL:
 .PHONY: help environment development setup env-update data train find-lr show-model show-augmentation evaluate report compare summary records bench \
-	readme view-results check-results check-params check-model check-all test test-quick test-faults test-model test-training lint clean clean-checkpoints
+	readme predict export demo site notebook new-model view-results check-results check-params check-model check-all test test-quick test-faults test-model test-training lint clean clean-checkpoints
 
 ##@ start
 help: ## this list
@@ -94,7 +102,24 @@ evaluate: environment ## a run on the test images: figures, confusion, mistakes
 show-augmentation: environment ## training images as RECIPE shows them to the model
 	@$(PYTHON) -m reporting.samples $(SETTINGS)
 
+##@ use
+predict: with-predict ## the digit in IMAGE, any picture of one; the best run reads it
+	@$(BEST_RUN) && $(PYTHON) -m deployment.predict $(if $(IMAGE),"$(IMAGE)") $${run:+--run "$$run"} $(if $(filter $(YES),$(JSON)),--json) \
+		$(if $(filter $(YES),$(SHOW)),--show) --device "$(DEVICE)"
+
+export: with-export ## the best run as ONNX, safetensors and a C header, verified
+	@$(BEST_RUN) && $(PYTHON) -m deployment.export $${run:+"$$run"} --data "$(DATA)"
+
+demo: with-export with-demo ## a page on which one draws, and exported runs read
+	@$(PYTHON) -m deployment.demo $(DEMO) $(if $(PORT),--port "$(PORT)")
+
+site: with-export with-demo ## the same page as a folder for any web server
+	@$(PYTHON) -m deployment.demo $(DEMO) --build-only
+
 ##@ your network
+new-model: environment ## add a network and a recipe called NAME, to be changed
+	@$(PYTHON) -m support.new_model $(if $(NAME),"$(NAME)")
+
 show-model: environment ## RECIPE's layers: shapes, parameters, receptive field
 	@$(call refuse,CONFIG)$(PYTHON) model.py "$(RECIPE)"
 
@@ -142,10 +167,13 @@ test-model: development ## the tests of the models
 test-training: development data ## the tests of training
 	@$(PYTEST) -m "not slow" tests/test_train.py
 
+notebook: with-notebook with-export with-predict data ## run train.ipynb from its first cell to its last
+	@"$(BIN)/jupyter-execute" train.ipynb --output=results/train.ipynb && echo results/train.ipynb
+
 lint: development ## style, formatting, layers of imports, the workflow
 	@"$(BIN)/ruff" check . && "$(BIN)/ruff" format --check .
 	@rm -rf "$(STAGE)" && for script in *.py; do mkdir -p "$(STAGE)/$${script%.py}" && cp "$$script" "$(STAGE)/$${script%.py}/__init__.py"; done
-	@cp -R support reporting experiments pyproject.toml "$(STAGE)" && bin=$$(cd "$(BIN)" && pwd) && cd "$(STAGE)" && "$$bin/lint-imports" --no-cache pyproject.toml
+	@cp -R support reporting deployment experiments pyproject.toml "$(STAGE)" && bin=$$(cd "$(BIN)" && pwd) && cd "$(STAGE)" && "$$bin/lint-imports" --no-cache pyproject.toml
 	@"$(BIN)/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@"$(BIN)/check-jsonschema" --builtin-schema vendor.dependabot .github/dependabot.yml
 	@"$(BIN)/actionlint"
@@ -163,4 +191,8 @@ environment:
 	@$(INSTALL)
 
 development:
-	@$(INSTALL) requirements-dev.txt
+	@$(INSTALL) requirements-dev.txt requirements-predict.txt requirements-export.txt requirements-demo.txt
+
+# What one target alone needs is installed by it.
+with-%:
+	@$(INSTALL) requirements-$*.txt

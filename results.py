@@ -225,6 +225,14 @@ def all_runs(folder: Path | str = RUNS) -> list[tuple[str, Result]]:
     return sorted(runs, key=order)
 
 
+def best_run() -> Path:
+    """The finished run in results/ with the best accuracy, a tested one if there is any. Raises UserError without."""
+    finished = [name for name, result in all_runs(RUNS) if result["finished"]]
+    if not finished:
+        raise UserError(f"no finished run in {RUNS}: make train")
+    return RUNS / finished[0]
+
+
 def markdown_table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table with aligned columns: the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]

@@ -120,3 +120,11 @@ def test_an_epochs_row_stands_under_its_head_claims_no_more_digits_than_its_imag
     ]
     longest = figures | {"epoch": 999, "lr": 1.234e-5, "seconds": 4321.0, "train_loss": 2.3025}
     assert max(map(len, (head, results.epoch_row([longest], 999, 0.0)))) <= 80
+
+
+def test_the_best_finished_run_is_a_tested_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RUNS", tmp_path)
+    with pytest.raises(UserError, match=r"no finished run in .*: make train"):
+        results.best_run()
+    put(tmp_path, {"a": run(99.2), "b": run(99.5), "c": run(99.9, finished=False)})
+    assert results.best_run() == tmp_path / "b"

@@ -1,0 +1,78 @@
+"""The network as ONNX: bytes in, probabilities out, with what it is in the file's metadata.
+
+`write` makes model.onnx, which any ONNX runtime reads: input `pixels`, uint8 [N, 1, H, W] for any N; outputs
+`probabilities` and `logits`, float32 [N, num_classes]. `session` runs such a file by onnxruntime.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+from support import files
+
+import onnx
+import onnxruntime
+import torch
+from google.protobuf.message import DecodeError
+from torch import Tensor, nn
+
+
+class Deployed(nn.Module):
+    """A model from pixels in 0..1 to logits as one from bytes to (probabilities, logits)."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.model(pixels.float() / 255)
+        return logits.softmax(1), logits
+
+
+def write(path: Path | str, model: nn.Module, input_shape: tuple[int, int, int], metadata: dict[str, str]) -> None:
+    """Write a deployable model (checkpoint.load_model) as ONNX. torch's own error tells of a model that cannot be
+    traced."""
+    example = torch.zeros(2, *input_shape, dtype=torch.uint8)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # of the exporter, about torch's own code
+        logging.getLogger("onnxscript").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            Deployed(model.to("cpu", memory_format=torch.contiguous_format)).eval(),
+            (example,),
+            dynamo=True,
+            input_names=["pixels"],
+            output_names=["probabilities", "logits"],
+            dynamic_shapes={"pixels": {0: "N"}},
+            verbose=False,
+        )
+    content = program.model_proto
+    strip(content)
+    onnx.helper.set_model_props(content, metadata)
+    onnx.checker.check_model(content)
+    files.replace_file(path, content.SerializeToString())
+
+
+def strip(content: onnx.ModelProto) -> None:
+    """Remove what the exporter notes about each value: names of torch's functions, and paths of this machine."""
+    graph = content.graph
+    for noted in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        noted.ClearField("metadata_props")
+        noted.ClearField("doc_string")
+
+
+def metadata(path: Path | str) -> dict[str, str]:
+    """What `write` was told, of a file; nothing of one that is no ONNX."""
+    try:
+        return {each.key: each.value for each in onnx.load_from_string(files.read(path)).metadata_props}
+    except DecodeError:
+        return {}
+
+
+def session(content: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+    """A session of onnxruntime on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
