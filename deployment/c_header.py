@@ -101,7 +101,9 @@ def write(path: Path | str, content: bytes, calibration: np.ndarray, title: str,
         "table_bytes": sum(8 * len(each["factor"]) for each in rows),
         "buffer_bytes": 2 * buffer,
     }
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, loader=jinja2.FileSystemLoader(FOLDER))
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, loader=jinja2.FileSystemLoader(FOLDER), keep_trailing_newline=True
+    )
     environment.filters |= {"integers": integers, "floats": floats}
     logits, shape = graph.maps[graph.output], graph.maps["pixels"].shape
     text = environment.get_template("mnist20k.h.jinja").render(

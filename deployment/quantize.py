@@ -198,7 +198,8 @@ def batch_normalization(graph: Graph, node: onnx.NodeProto, attributes: dict[str
 
 def convolution(graph: Graph, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
     weight, bias = graph.constant(node, 1), graph.constant(node, 2, 0.0)
-    if weight.ndim != 4:
+    pads = attributes.get("pads", [0, 0, 0, 0])
+    if weight.ndim != 4 or pads[:2] != pads[2:]:
         raise unknown(node)
     window = window_of(node, attributes, weight.shape[2:])
     graph.append("convolve", node, 1.0, bias, weight=weight, window=window, groups=attributes.get("group", 1))
