@@ -18,9 +18,9 @@ import results
 from reporting import plots
 from reporting.pages import page, picture
 from reporting.paired import compare, read, verdict
+from reporting.sprites import sprite
 from results import Result
 
-COLUMNS = 6  # of images, to be read on a phone
 NAMED = 12  # images on the terminal
 
 
@@ -48,11 +48,11 @@ def as_page(
     """The comparison as HTML."""
     grids = []
     for heading, images in only_right(compared, names):
-        shown = list(images)[: plots.SHOWN]
-        captions = [f"{labels[int(index)]}→{images[index]}" for index in shown]
-        pixels = tested.pixels[[int(index) for index in shown], 0].numpy() / 255
-        if shown:
-            grids.append(picture(f"{heading}: true→what the other reads.", plots.image_grid, pixels, captions, COLUMNS))
+        shown = [(int(index), taken) for index, taken in images.items()][: plots.SHOWN // 2]
+        readings = [(index, labels[index], taken) for index, taken in shown]
+        pixels = tested.pixels[[index for index, _ in shown], 0].numpy() / 255
+        more = f", of which {len(shown)} are shown" if len(images) > len(shown) else ""
+        grids.append({"heading": f"{heading}{more}", "readings": readings, "sprite": sprite(pixels)})
     part, name = results.history_part(runs[0]["recipe"]), results.final_figures(runs[0])[0].capitalize()
     histories = dict(zip(names, (run["history"] for run in runs), strict=True))
     curves = [

@@ -1,26 +1,25 @@
-"""Pages of HTML: their templates, and the pictures in them. A page opens offline, and has every plot for light and for
-dark screens."""
+"""Pages of HTML: their templates, and the plots in them. A page opens offline: all that it shows is in it.
 
-import base64
+page("report.html.jinja").render(...)
+"""
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from reporting import plots
+from reporting import drawing
+
+FOLDER = Path(__file__).parent  # of the templates
 
 
 def page(name: str) -> jinja2.Template:
     """A page's template."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, loader=loader).get_template(name)
+    settings = {"autoescape": True, "undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    return jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), **settings).get_template(name)
 
 
 def picture(caption: str, plot: Callable, *content: Any) -> dict[str, str]:
-    """A plot for the template, as data: URLs for light and for dark screens, with its caption."""
-
-    def url(dark: bool) -> str:
-        return f"data:image/png;base64,{base64.b64encode(plots.render(plot, *content, dark=dark)).decode()}"
-
-    return {"caption": caption, "light": url(dark=False), "dark": url(dark=True)}
+    """A plot for the template, with its caption, which no other plot of the page has."""
+    return {"caption": caption, "svg": drawing.svg(caption, plot, *content)}

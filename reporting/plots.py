@@ -5,11 +5,11 @@
 draws the evaluation.json of a run's folder: per_class.png, confusion.png and misclassified.png.
 """
 
-import io
 import math
 import statistics
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,44 +17,26 @@ from support import UserError, cli, files
 
 import matplotlib
 import numpy as np
-
-import checkpoint
-import results
-from evaluate import Summary, format_mistake, load_tested
-
-matplotlib.use("agg")  # a file is drawn, no window
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-GREY, BLUE, RED, GREEN = "#9aa3af", "#2f81f7", "#e5534b", "#3fb950"  # to be seen on white and on black
-LIGHT = {"image.cmap": "gray_r", "font.size": 9, "legend.frameon": False} | {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
-INK, PAPER = "#c9d1d9", "#0d1117"
-DARK = (
-    LIGHT
-    | {"image.cmap": "gray", "figure.facecolor": PAPER, "axes.facecolor": PAPER}
-    | dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
-)
+import checkpoint
+import results
+from evaluate import Summary, format_mistake, load_tested
+from reporting import classes, drawing
+from reporting.drawing import BLUE, GREEN, GREY, RED
+
 REMEDY = "make evaluate writes it again"
 SHOWN = 200  # images in a grid, at most
-
-
-def render(plot: Callable[..., Figure], *content: Any, dark: bool = False) -> bytes:
-    """The bytes of a PNG of a plot."""
-    buffer = io.BytesIO()
-    with pyplot.rc_context(DARK if dark else LIGHT):
-        figure = plot(*content)
-        figure.savefig(buffer, dpi=150)
-        pyplot.close(figure)
-    return buffer.getvalue()
+SMALL = 5, 3.4  # inches
+LINE = 36  # characters of a legend
+PARTS = {"train": ("train", GREY), "val": ("validation", GREEN), "test": ("test", BLUE)}  # names and colours
 
 
 def save(path: Path | str, plot: Callable[..., Figure], *content: Any) -> None:
     """Draw a plot into a PNG file, replaced whole."""
-    files.replace_file(path, render(plot, *content))
+    files.replace_file(path, drawing.png(plot, *content))
 
 
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
@@ -101,11 +83,17 @@ def range_test(curve: dict[str, list[float]], suggestions: dict[str, float]) -> 
 
 def epoch_axes(label: str) -> tuple[Figure, Axes]:
     """A small figure whose x-axis counts epochs."""
-    figure, axes = canvas(5, 3.4)
+    figure, axes = canvas(*SMALL)
+    count_epochs(axes)
+    axes.set_ylabel(label)
+    return figure, axes
+
+
+def count_epochs(axes: Axes) -> None:
+    """Let an x-axis count epochs."""
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y", color=GREY, alpha=0.3)
-    axes.set(xlabel="epoch", ylabel=label)
-    return figure, axes
+    axes.set_xlabel("epoch")
 
 
 def mark_log_axis(axes: Axes, label: Callable[[float], float]) -> None:
@@ -117,12 +105,13 @@ def mark_log_axis(axes: Axes, label: Callable[[float], float]) -> None:
 
 
 def draw_history(
-    axes: Axes, history: list[dict[str, float]], key: str, shape: Callable, digits: int, unit: str
+    axes: Axes, history: list[dict[str, float]], keys: tuple[str, ...], shape: Callable, digits: int, unit: str
 ) -> None:
-    """Draw a figure of the history, such as loss, for each part of the data; `shape` makes an ordinate of a value."""
-    for part, name, colour in (("train", "train", GREY), ("val", "validation", GREEN), ("test", "test", BLUE)):
-        if f"{part}_{key}" in history[0]:
-            values = [entry[f"{part}_{key}"] for entry in history]
+    """Draw figures of the history, such as test_loss, those that it has; `shape` makes an ordinate of a value."""
+    for key in keys:
+        name, colour = PARTS[key.split("_")[0]]
+        if key in history[0]:
+            values = [entry[key] for entry in history]
             label = f"{name}: {values[-1]:.{digits}f}{unit} at the end"
             epochs, ordinates = [entry["epoch"] for entry in history], [shape(value) for value in values]
             axes.plot(epochs, ordinates, "o-", color=colour, markersize=3.5, label=label)
@@ -132,31 +121,55 @@ def draw_history(
 def accuracy(history: list[dict[str, float]]) -> Figure:
     """Accuracy over the epochs, on a logarithmic axis of errors; validation only where nothing was tested."""
     figure, axes = epoch_axes("accuracy %")
-    tested = [{key: value for key, value in entry.items() if key != "val_accuracy"} for entry in history]
-    shown = tested if "test_accuracy" in history[0] else history
-    draw_history(axes, shown, "accuracy", error_of, 2, " %")
-    mark_log_axis(axes, lambda error: 100 - error)
-    stretch_error_axis(axes)
+    part = "test_accuracy" if "test_accuracy" in history[0] else "val_accuracy"
+    draw_history(axes, history, ("train_accuracy", part), error_of, 2, " %")
+    mark_error_axis(axes)
     return figure
 
 
 def loss(history: list[dict[str, float]]) -> Figure:
     """Training, validation and test loss over the epochs."""
     figure, axes = epoch_axes("loss")
-    draw_history(axes, history, "loss", lambda value: value, 4, "")
-    mark_log_axis(axes, lambda value: value)
+    draw_losses(axes, history, "train_loss", "val_loss", "test_loss")
     return figure
 
 
-def histories(
-    runs: dict[str, list[dict[str, float]]], key: str, label: str, shape: Callable, mark: Callable
-) -> tuple[Figure, Axes]:
+def smoothed_loss(history: list[dict[str, float]]) -> Figure:
+    """The same of a training with label smoothing: its loss includes that, so it has an axis of its own."""
+    figure, (upper, lower) = pyplot.subplots(
+        2, 1, figsize=SMALL, layout="constrained", sharex=True, height_ratios=(2, 3)
+    )
+    draw_losses(upper, history, "train_loss")
+    draw_losses(lower, history, "val_loss", "test_loss")
+    for axes in (upper, lower):
+        count_epochs(axes)
+    upper.set(xlabel=None, ylabel="smoothed")
+    lower.set_ylabel("loss")
+    return figure
+
+
+def draw_losses(axes: Axes, history: list[dict[str, float]], *keys: str) -> None:
+    """Draw losses of the history."""
+    draw_history(axes, history, keys, lambda value: value, 4, "")
+    axes.margins(y=0.15)
+    mark_losses(axes)
+
+
+def mark_losses(axes: Axes) -> None:
+    """Make the y-axis, of losses, logarithmic where they differ much; elsewhere it would have too many marks."""
+    shown = [loss for line in axes.lines for loss in line.get_ydata()]
+    if max(shown) > 3 * min(shown):
+        mark_log_axis(axes, lambda loss: loss)
+    else:
+        axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(3))
+
+
+def histories(runs: dict[str, list[dict[str, float]]], key: str, label: str, shape: Callable) -> tuple[Figure, Axes]:
     """A figure of the histories of several runs over each other."""
     figure, axes = epoch_axes(label)
     for (name, history), colour in zip(runs.items(), (GREY, BLUE), strict=False):
-        ordinates = [shape(entry[key]) for entry in history]
-        axes.plot([entry["epoch"] for entry in history], ordinates, "o-", color=colour, markersize=3.5, label=name)
-    mark_log_axis(axes, mark)
+        ordinates, label = [shape(entry[key]) for entry in history], textwrap.fill(name, LINE)
+        axes.plot([entry["epoch"] for entry in history], ordinates, "o-", color=colour, markersize=3.5, label=label)
     axes.legend(loc="best")
     return figure, axes
 
@@ -164,14 +177,16 @@ def histories(
 def accuracies(runs: dict[str, list[dict[str, float]]], part: str) -> Figure:
     """The accuracies of several runs over the epochs, on a logarithmic axis of errors; `part` is test or
     val."""
-    figure, axes = histories(runs, f"{part}_accuracy", "accuracy %", error_of, lambda error: 100 - error)
-    stretch_error_axis(axes)
+    figure, axes = histories(runs, f"{part}_accuracy", "accuracy %", error_of)
+    mark_error_axis(axes)
     return figure
 
 
 def losses(runs: dict[str, list[dict[str, float]]], part: str) -> Figure:
     """The losses of several runs over the epochs."""
-    return histories(runs, f"{part}_loss", "loss", lambda value: value, lambda value: value)[0]
+    figure, axes = histories(runs, f"{part}_loss", "loss", lambda value: value)
+    mark_losses(axes)
+    return figure
 
 
 def error_of(accuracy: float) -> float:
@@ -179,8 +194,9 @@ def error_of(accuracy: float) -> float:
     return max(100 - accuracy, 0.01)
 
 
-def stretch_error_axis(axes: Axes) -> None:
-    """Turn an axis of errors upside down, and make it long enough to have marks."""
+def mark_error_axis(axes: Axes) -> None:
+    """Make the y-axis, of errors, a logarithmic one of accuracies, long enough to have marks."""
+    mark_log_axis(axes, lambda error: 100 - error)
     errors = [error for line in axes.lines for error in line.get_ydata()]
     axes.set_ylim(min(105, 2 * max(errors)), min(errors) / 2.5)
 
@@ -189,30 +205,30 @@ def learning_rate(lrs: list[float], steps_per_epoch: int) -> Figure:
     """The learning rate at each step."""
     figure, axes = epoch_axes("learning rate")
     bounds = [index / steps_per_epoch for index in range(len(lrs) + 1)]
-    axes.plot(bounds, [*lrs, lrs[-1]], color=BLUE, drawstyle="steps-post")
+    axes.plot(bounds, [*lrs, lrs[-1]], color=BLUE, drawstyle="steps-post" if steps_per_epoch == 1 else "default")
     axes.set_ylim(0, 1.08 * max(lrs) or 1)
     return figure
 
 
-def slanted(names: list[str]) -> dict[str, Any]:
+def slanted(names: Sequence[str]) -> dict[str, Any]:
     """How tick labels of these names are drawn so that they do not touch."""
     return {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 2 else {}
 
 
-def per_class(accuracies: dict[str, float]) -> Figure:
-    """Bars of {class name: accuracy in percent}."""
-    figure, axes = canvas(5, 3.4)
-    lowest = math.floor(min(accuracies.values()) - 0.3)
-    bars = axes.bar(range(len(accuracies)), accuracies.values(), color=BLUE)
-    axes.bar_label(bars, [f"{value:.1f}" for value in accuracies.values()], padding=2)
-    axes.set_xticks(range(len(accuracies)), accuracies.keys(), **slanted(list(accuracies)))
-    axes.set_ylim(max(0, lowest), 100 + 0.1 * (100 - lowest))
-    axes.set_yticks([tick for tick in axes.get_yticks() if tick <= 100])
+def per_class(counts: list[list[int]], names: Sequence[str]) -> Figure:
+    """The accuracy of each class, with its 95 % interval, from a confusion matrix."""
+    figure, axes = canvas(*SMALL)
+    found = classes.accuracies(counts, names)
+    bounds = np.array([each.interval for each in found]).T  # [2, classes]
+    centres = np.array([each.accuracy for each in found])
+    axes.errorbar(range(len(found)), centres, abs(bounds - centres), fmt="o", color=BLUE, markersize=5, capsize=4)
+    axes.set_xticks(range(len(found)), [each.name for each in found], **slanted([each.name for each in found]))
+    axes.grid(axis="y", color=GREY, alpha=0.3)
     axes.set(xlabel="class", ylabel="accuracy %")
     return figure
 
 
-def confusion(counts: list[list[int]], classes: list[str]) -> Figure:
+def confusion(counts: list[list[int]], names: Sequence[str]) -> Figure:
     """A confusion matrix, rows the true classes; the colour is that of the errors."""
     counts = np.asarray(counts)
     errors = np.where(np.eye(len(counts), dtype=bool), 0, counts)
@@ -222,9 +238,9 @@ def confusion(counts: list[list[int]], classes: list[str]) -> Figure:
     for (row, column), count in np.ndenumerate(counts):
         if count:
             axes.text(column, row, f"{count}", ha="center", va="center", size=8)
-    places = range(len(classes))
-    axes.set_xticks(places, classes, **slanted(classes))
-    axes.set_yticks(places, classes)
+    places = range(len(names))
+    axes.set_xticks(places, names, **slanted(names))
+    axes.set_yticks(places, names)
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_xticks([place - 0.5 for place in places], minor=True)
     axes.set_yticks([place - 0.5 for place in places], minor=True)
@@ -235,7 +251,7 @@ def confusion(counts: list[list[int]], classes: list[str]) -> Figure:
 
 
 def image_grid(images: np.ndarray, captions: list[str], columns: int) -> Figure:
-    """Images [N, H, W] in 0..1 under their captions, which widen the columns; a caption that ends in ! is red."""
+    """Images [N, H, W] in 0..1 under their captions, which widen the columns."""
     height, width = images.shape[1:]
     is_long = max(map(len, captions), default=0) > 12  # then a caption takes two lines
     captions = [caption.replace("→", "→\n") if is_long else caption for caption in captions]
@@ -250,9 +266,7 @@ def image_grid(images: np.ndarray, captions: list[str], columns: int) -> Figure:
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         top, left = down * (index // columns) + top_margin - 2, across * (index % columns) + (across - width) // 2
         sheet[top : top + height, left : left + width] = image
-        colour = {"color": RED} if caption.endswith("!") else {}
-        place = {"x": left + width / 2, "y": top - 1.2, "ha": "center", "va": "bottom"}
-        axes.text(s=caption.rstrip("!"), size=7.5, **place, **colour)
+        axes.text(left + width / 2, top - 1.2, caption, size=7.5, ha="center", va="bottom")
     axes.imshow(sheet, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     axes.set_axis_off()
     return figure
@@ -272,7 +286,7 @@ def main(argv: list[str] | None = None) -> int:
     images = load_tested(state, arguments.data, "cpu")
     wrong = images.pixels[[mistake["index"] for mistake in mistakes], 0].numpy() / 255
     drawn = {
-        "per_class.png": (per_class, evaluation["per_class_accuracy"]),
+        "per_class.png": (per_class, evaluation["confusion"], state["classes"]),
         "confusion.png": (confusion, evaluation["confusion"], state["classes"]),
         "misclassified.png": (image_grid, wrong, [format_mistake(mistake) for mistake in mistakes], 12),
     }

@@ -2,17 +2,18 @@
 
     python -m reporting.report results/default-seed0 [--data data] [--device auto]
 
-writes report.html into the run's folder. Every plot is in it twice, for light and for dark screens.
+writes report.html into the run's folder: under 300 kB, however many mistakes there are. Dark screens get the same
+page in other colours; without its script, only the choice among the mistakes is missing.
 """
 
 import dataclasses
+import datetime
 import math
 import sys
 from typing import Any
 
 from support import UserError, cli, devices, files
 
-import numpy as np
 import torch
 
 import checkpoint
@@ -20,15 +21,15 @@ import data
 import recipes
 import results
 import verdict
-from evaluate import Evaluation, evaluate, format_mistake, load_images
+from evaluate import Evaluation, evaluate, load_images
 from recipes import Recipe
-from reporting import plots, samples
+from reporting import commands, mistakes, plots, samples
 from reporting.model_summary import layer_table
 from reporting.pages import page, picture
+from reporting.sprites import Sprite, sprite
 from trainer import build_scheduler
 
 RANDOM = 36  # predictions that are shown
-COLUMNS = 6  # of images, to be read on a phone
 
 
 def lr_curve(recipe: Recipe, steps_per_epoch: int) -> list[float]:
@@ -51,57 +52,59 @@ def lr_so_far(result: dict[str, Any], recipe: Recipe, training_images: int) -> t
     return lr_curve(dataclasses.replace(recipe, learning_rate=peak), steps)[: steps * len(result["history"])], steps
 
 
-def random_predictions(evaluation: Evaluation, images: data.Images) -> tuple[np.ndarray, list[str], int]:
-    """Images drawn at random, with what they are taken for, for a grid; wrong ones are marked."""
-    drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:RANDOM].tolist()
-    wrong, captions = set(evaluation.misclassified), []
-    for index in drawn:
-        mistake = evaluation.mistake(index)
-        right = f"{mistake['predicted']}  {100 * mistake['confidence']:.0f} %"
-        captions.append(f"{format_mistake(mistake)}!" if index in wrong else right)
-    return images.pixels[drawn, 0].cpu().numpy() / 255, captions, COLUMNS
-
-
-def mistakes(evaluation: Evaluation, images: data.Images) -> tuple[np.ndarray, list[str], int]:
-    """The misclassified images, at most plots.SHOWN, and what each was taken for, for a grid."""
-    shown = evaluation.misclassified[: plots.SHOWN]
-    captions = [format_mistake(evaluation.mistake(index)) for index in shown]
-    return images.pixels[shown, 0].cpu().numpy() / 255, captions, COLUMNS
-
-
-def curves(result: dict[str, Any], recipe: Recipe, evaluation: Evaluation, training_images: int) -> list[dict]:
-    """The plots of a run of so many training images, and of what it came to."""
-    floor = verdict.min_smoothed_loss(recipe.label_smoothing, len(evaluation.classes))
-    smoothing = f" That of training includes label smoothing: {floor:.4f} is its lowest." if floor else ""
+def curves(result: dict[str, Any], recipe: Recipe, training_images: int, num_classes: int) -> list[dict[str, str]]:
+    """The plots of how a run of so many training images went."""
+    floor, loss = verdict.min_smoothed_loss(recipe.label_smoothing, num_classes), plots.loss
+    caption = "Loss over the epochs."
+    if floor:
+        loss = plots.smoothed_loss
+        caption += f" That of training includes label smoothing, {floor:.4f} at the least: it has an axis of its own."
     return [
         picture("Accuracy over the epochs, on an axis of errors.", plots.accuracy, result["history"]),
-        picture(f"Loss over the epochs.{smoothing}", plots.loss, result["history"]),
+        picture(caption, loss, result["history"]),
         picture("Learning rate.", plots.learning_rate, *lr_so_far(result, recipe, training_images)),
-        picture("Accuracy of each class.", plots.per_class, evaluation.per_class_accuracy),
-        picture(
-            "Confusion: true classes in rows, errors in red.",
-            *(plots.confusion, evaluation.confusion.tolist(), list(evaluation.classes)),
-        ),
     ]
 
 
-def grids(
-    result: dict[str, Any], recipe: Recipe, evaluation: Evaluation, training: data.Images, tested: data.Images
-) -> list[dict]:
-    """The plots that show images: every mistake, random predictions, augmented ones."""
-    count = len(evaluation.misclassified)
-    some = f" (here {plots.SHOWN})" if count > plots.SHOWN else ""
-    caption = f"{count} misclassified images, the most confident first{some}: true→predicted, confidence."
-    seen = samples.augmented(training, len(evaluation.classes), recipe, result["seed"])
-    return [
-        picture(caption, plots.image_grid, *mistakes(evaluation, tested)),
-        picture(f"{RANDOM} images drawn at random.", plots.image_grid, *random_predictions(evaluation, tested)),
-        picture("Training images as they are, and as the model sees them.", plots.image_grid, *seen),
-    ]
+def draw_random(count: int) -> list[int]:
+    """The indices of images, of so many, whose predictions are shown."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:RANDOM].tolist()
+
+
+def tiles(images: data.Images, indices: list[int]) -> Sprite:
+    """Some of the images, for the page."""
+    return sprite(images.pixels[indices, 0].cpu().numpy() / 255)
+
+
+def augmented(training: data.Images, num_classes: int, recipe: Recipe, seed: int) -> Sprite:
+    """A training image of each class, and how the model sees it."""
+    images, _, columns = samples.augmented(training, num_classes, recipe, seed)
+    return sprite(images, columns)
+
+
+def settings(recipe: Recipe) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """(name, value) of the recipe's settings: those that are not Recipe's own defaults, and the others."""
+    changed = ["name", "architecture", *recipes.differences(recipe, Recipe())]
+    rows = {name: recipes.shown(value) for name, value in dataclasses.asdict(recipe).items()}
+    return (
+        [(name, value) for name, value in rows.items() if name in changed],
+        [(name, value) for name, value in rows.items() if name not in changed],
+    )
+
+
+def range_test(result: results.Result) -> list[tuple[str, str]]:
+    """(name, value) of the range test that picked the learning rate; none where there was none."""
+    if "lr_finder" not in result:
+        return []
+    test = result["lr_finder"]
+    found = {"trained at, instead of learning_rate": test["lr"], **test["suggestions"]}
+    found |= {"steps": test["steps"], "seconds": test["seconds"]}
+    return [(name, recipes.shown(value)) for name, value in found.items()]
 
 
 def render(
     result: results.Result,
+    trained: datetime.datetime,
     rules: list[verdict.Rule],
     model: torch.nn.Module,
     epoch: int,
@@ -110,18 +113,30 @@ def render(
     tested: data.Images,
 ) -> str:
     """The report as HTML, for a deployable model. Raises UserError for results of a recipe with unknown fields."""
-    recipe = recipes.change(recipes.Recipe(), result["recipe"])
+    recipe = recipes.change(Recipe(), result["recipe"])
+    classes, drawn, listed = evaluation.classes, draw_random(len(tested)), mistakes.listed(evaluation)
     return page("report.html.jinja").render(
         result=result,
+        recipe=recipe,
+        trained=trained,
+        named=recipes.RECIPES,
+        command=commands.train(recipe, result["seed"], result["environment"]["processes"]),
         rules=rules,
         epoch=epoch,
         evaluation=evaluation,
-        confidence=evaluation.confidences.mean().item(),
-        worst=min(evaluation.per_class_accuracy, key=evaluation.per_class_accuracy.get),
-        part="held-out" if recipe.holdout else "test",
-        curves=curves(result, recipe, evaluation, len(training)),
-        grids=grids(result, recipe, evaluation, training, tested),
+        curves=curves(result, recipe, len(training), len(classes)),
+        confusion=mistakes.confusion(evaluation),
+        per_class=picture(
+            "Accuracy of each class, with its 95 % interval.", plots.per_class, evaluation.confusion.tolist(), classes
+        ),
+        mistakes=listed,
+        mistake_images=tiles(tested, [mistake["index"] for mistake in listed]),
+        random=[evaluation.mistake(index) for index in drawn],
+        random_images=tiles(tested, drawn),
+        augmented=augmented(training, len(classes), recipe, result["seed"]),
         layer_table=layer_table(model, data.get_dataset(recipe.dataset).input_shape),
+        settings=settings(recipe),
+        range_test=range_test(result),
     )
 
 
@@ -141,8 +156,10 @@ def main(argv: list[str] | None = None) -> int:
     training, tested = load_images(state, arguments.data, device)
     evaluation = evaluate(model, tested, tuple(state["classes"]))
     rules = verdict.check(run_dir, arguments.data, device)
+    trained = datetime.datetime.fromtimestamp(results.path(run_dir).stat().st_mtime, datetime.UTC)
     path = run_dir / "report.html"
-    files.replace_file(path, render(result, rules, model, state["epoch"], evaluation, training, tested).encode())
+    text = render(result, trained, rules, model, state["epoch"], evaluation, training, tested)
+    files.replace_file(path, text.encode())
     print(path)
     return 0
 

@@ -5,11 +5,13 @@ import re
 from support import UserError, intervals
 
 import pytest
+import torch
 from made_up import put, run
 from scipy import stats
 
+import data
 import results
-from reporting import compare, paired, summary
+from reporting import compare, paired, plots, summary
 
 
 def wrong(*indices):
@@ -100,8 +102,25 @@ def test_the_script_writes_text_json_and_a_page(two_runs, mnist_folder, tmp_path
     assert "| epochs" in output
     page = (out / "compare.html").read_text(encoding="utf-8")
     assert "<h1>a and b</h1>" in page
-    assert page.count("<img ") == page.count('media="(prefers-color-scheme: dark)"') == 4
-    assert "http" not in page.replace("http-equiv", "")
+    assert page.count('role="img"') == 2  # accuracy and loss
+    assert page.count('class="tile"') == len(found["only_first_right"]) + len(found["only_second_right"])
+    assert "http" not in page
+    assert "url(" not in page
+
+
+def test_a_page_of_very_many_images_shows_some_says_so_and_stays_small():
+    one, two = (
+        run(90.0, seed, misclassified={str(index): "Ankle boot" for index in range(first, first + 900)})
+        for seed, first in enumerate((0, 1000))
+    )
+    draws = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (2000, 1, 28, 28), dtype=torch.uint8, generator=draws)  # noise: no PNG is larger
+    images = data.Images(pixels, torch.zeros(2000, dtype=torch.long))
+    page = compare.as_page(paired.compare(one, two), [one, two], ["a", "b"], images, ["T-shirt/top"] * 2000)
+    assert page.count(f"900 images that only a reads right, of which {plots.SHOWN // 2} are shown") == 1
+    assert page.count('class="tile"') == plots.SHOWN
+    assert "<b>T-shirt/top→<wbr>Ankle boot</b><br>image 1000<" in page
+    assert len(page.encode()) < 300_000
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
