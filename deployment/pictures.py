@@ -1,0 +1,105 @@
+"""A person's picture as the network's input: strokes or garments found, brought to what the network was trained on.
+
+    to_input(content, name, convention)    uint8 content of a file → float32 [28, 28] in 0..1
+
+MNIST's convention (LeCun et al., 1998): white on black, scaled into a box of 20 × 20 pixels that keeps the aspect,
+moved so that the centre of mass is the centre of 28 × 28. Fashion-MNIST's (Xiao et al., arXiv 1708.07747): trimmed,
+the longer side 28, negated so that the background is 0, grey levels kept, centred by its box.
+"""
+
+import dataclasses
+
+from support import UserError
+
+import cv2
+import numpy as np
+
+from deployment import picture_files, strokes
+from deployment.sheet import shrink
+
+SIDE = 28
+SIDE_FOR_GARMENTS = 400  # pixels, longer side in which a garment is trimmed
+THINNEST, THICKEST = 2.2, 5.0  # pixels of stroke in the box: MNIST's have 1.8 to 3.7, in nine out of ten
+
+
+@dataclasses.dataclass(frozen=True)
+class Convention:
+    """How the images of a data set were made: the box their content is scaled into, and how it is placed."""
+
+    box: int = 20  # pixels
+    by_mass: bool = True  # centred by its mass, or else by its box
+    keeps_grey: bool = False  # a garment's shades, rather than ink
+
+
+CONVENTIONS = {"fashion-mnist": Convention(box=28, by_mass=False, keeps_grey=True)}
+
+
+def convention(dataset: str) -> Convention:
+    """The convention of a data set by name; an unknown one is taken for handwriting."""
+    return CONVENTIONS.get(dataset, Convention())
+
+
+def to_input(content: bytes, name: str, convention: Convention) -> np.ndarray:
+    """The network's input, float32 [28, 28] in 0..1, of a picture file's content. Raises UserError with the name."""
+    try:
+        picture = picture_files.colours(content)
+        return fitted(garment(picture) if convention.keeps_grey else digit(picture, convention.box), convention)
+    except UserError as error:
+        raise UserError(f"{name} {error}") from error
+
+
+def digit(picture: np.ndarray, box: int) -> np.ndarray:
+    """The ink of the digit in a picture, its strokes brought near to MNIST's width: float32 [h, w]."""
+    ink, width = strokes.find(picture)
+    length = max(trimmed(ink).shape)
+    scaled = width * box / length
+    if length <= SIDE or THINNEST <= scaled <= THICKEST:  # of few pixels there is nothing to gain
+        return trimmed(ink)
+    change = strokes.disc(strokes.odd(abs(np.clip(scaled, THINNEST, THICKEST) - scaled) * length / box))
+    if scaled < THINNEST:
+        return trimmed(cv2.dilate(np.pad(ink, length // 5), change))
+    return trimmed(cv2.erode(ink, change))
+
+
+def garment(picture: np.ndarray) -> np.ndarray:
+    """A garment's grey levels above its background, float32 [h, w], trimmed. Raises UserError without one."""
+    grey = cv2.cvtColor(shrink(picture, SIDE_FOR_GARMENTS), cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    frame = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    background, noise = np.median(frame), 3 * np.std(frame)
+    above = np.clip(background - grey if background > 0.5 else grey - background, 0, 1)
+    if not (above > max(0.08, noise)).any():
+        raise UserError("shows no garment on a plain background: photograph it on a light or a dark one")
+    return trimmed(np.where(above > min(noise, 0.1), above, 0), 0.08)
+
+
+def trimmed(ink: np.ndarray, least: float = 0.25) -> np.ndarray:
+    """The part of an image, [H, W], that holds all values above `least`."""
+    x, y, width, height = cv2.boundingRect((ink > least).astype(np.uint8))
+    return ink[y : y + height, x : x + width]
+
+
+def fitted(content: np.ndarray, convention: Convention) -> np.ndarray:
+    """Content [h, w] scaled and placed on an empty image, float32 [28, 28]. Content that is as large as the box but for
+    a pixel is not scaled: nothing but sharpness could change."""
+    scale = convention.box / max(content.shape)
+    if abs(max(content.shape) - convention.box) > 1 or max(content.shape) > SIDE:
+        height, width = (max(1, round(size * scale)) for size in content.shape)
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        content = np.clip(cv2.resize(content, (width, height), interpolation=how), 0, 1)
+    if not convention.keeps_grey:
+        content = content / content.max()
+    image = np.zeros((SIDE, SIDE), np.float32)
+    height, width = content.shape
+    top, left = corner(content, convention.by_mass)
+    image[top : top + height, left : left + width] = content
+    return image
+
+
+def corner(content: np.ndarray, by_mass: bool) -> tuple[int, int]:
+    """Where the upper left pixel of content goes, so that its centre of mass, or that of its box, is the image's."""
+    place = []
+    for axis, size in enumerate(content.shape):
+        weights = content.sum(1 - axis)
+        centre = (weights * np.arange(size)).sum() / weights.sum() if by_mass else size / 2
+        place.append(min(max(round(SIDE / 2 - centre), 0), SIDE - size))
+    return place[0], place[1]

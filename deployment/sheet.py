@@ -1,0 +1,86 @@
+"""The sheet in a photograph: a paper on a table, a note on a wall, a screen in its frame.
+
+    crop(picture)    the picture itself, or the sheet alone
+
+A sheet is a convex patch of few corners with a sharp edge all around, lighter or darker than what it lies on in any
+colour. A shadow has no such edge, and a digit is not convex.
+"""
+
+import cv2
+import numpy as np
+
+SIDE = 200  # pixels, longer side of the picture in which it is looked for
+THRESHOLDS = range(20, 245, 15)
+SHARPEST = 0.7  # brightness of the darker side of an edge by the lighter side's, at most, at nine in ten of its places
+MARGIN = 4  # of SIDE: pixels at a sheet's edge that are left out
+CORNERS = 6
+
+
+def shrink(picture: np.ndarray, side: int) -> np.ndarray:
+    """A picture [H, W, …] whose longer side is at most `side`."""
+    scale = side / max(picture.shape[:2])
+    if scale >= 1:
+        return picture
+    height, width = (max(1, round(size * scale)) for size in picture.shape[:2])
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def channels(picture: np.ndarray) -> list[np.ndarray]:
+    """Grey, red, green and blue, uint8 [H, W] each: a pen may differ from its paper in one colour alone."""
+    return [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), *cv2.split(picture)]
+
+
+def square(size: int) -> np.ndarray:
+    return np.ones((size, size), np.uint8)
+
+
+def crop(picture: np.ndarray) -> tuple[np.ndarray, bool]:
+    """(the sheet in a picture, uint8 [H, W, 3], True) or (the picture, False). Around a sheet that is askew, each pixel
+    takes the colour of the nearest on the sheet, so that neither its edge nor a shadow across it ends there."""
+    small = cv2.GaussianBlur(shrink(picture, SIDE), (0, 0), 1)
+    outlines = [outline for channel in channels(small) for outline in sheets(channel)]
+    if not outlines:
+        return picture, False
+    _, hull = min(outlines, key=lambda outline: outline[0])
+    inside = cv2.fillPoly(np.zeros(small.shape[:2], np.uint8), [hull], 1)
+    inside = cv2.erode(inside, square(2 * MARGIN + 1), borderValue=0)
+    inside = cv2.resize(inside, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    _, nearest = cv2.distanceTransformWithLabels(1 - inside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    colours = np.zeros((nearest.max() + 1, 3), np.uint8)
+    colours[nearest[inside > 0]] = picture[inside > 0]
+    x, y, width, height = cv2.boundingRect(inside)
+    return colours[nearest[y : y + height, x : x + width]], True
+
+
+def sheets(grey: np.ndarray) -> list[tuple[float, np.ndarray]]:
+    """[(how sharp the edge is, less is sharper; hull)] of what looks like a sheet at any threshold."""
+    edges = cv2.erode(grey, square(7)) / np.maximum(cv2.dilate(grey, square(7)), 1)
+    masks = [mask for level in THRESHOLDS for mask in (grey > level, grey <= level)]
+    hulls = [hull for hull in (patch(mask.astype(np.uint8)) for mask in masks) if hull is not None]
+    sharpness = [(sharp(hull, edges), hull) for hull in hulls]
+    return [(value, hull) for value, hull in sharpness if value < SHARPEST]
+
+
+def patch(mask: np.ndarray) -> np.ndarray | None:
+    """The hull of the largest part of a mask, where it is large, full, convex, and of few corners."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
+    if count < 2:
+        return None
+    largest = 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
+    part = (labels == largest).astype(np.uint8)
+    contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outline = max(contours, key=cv2.contourArea)
+    hull = cv2.convexHull(outline)
+    area, sides = cv2.contourArea(hull), cv2.minAreaRect(hull)[1]
+    is_large = min(sides) >= min(mask.shape) / 3
+    is_full = part.sum() >= 0.65 * area and cv2.contourArea(outline) >= 0.93 * area and area >= 0.8 * np.prod(sides)
+    corners = cv2.approxPolyDP(hull, 0.02 * cv2.arcLength(hull, True), True)
+    return hull if is_large and is_full and len(corners) <= CORNERS else None
+
+
+def sharp(hull: np.ndarray, edges: np.ndarray) -> float:
+    """How sharp the edge along a hull is; 1 where much of it is the picture's own frame."""
+    line = cv2.polylines(np.zeros(edges.shape, np.uint8), [hull], True, 1)[3:-3, 3:-3] > 0
+    if line.sum() < 0.6 * cv2.arcLength(hull, True):
+        return 1.0
+    return float(np.quantile(edges[3:-3, 3:-3][line], 0.9))

@@ -1,0 +1,263 @@
+"""Pictures as people have them are read, and everything else is one line."""
+
+import io
+import struct
+import zlib
+
+from support import UserError
+
+import drawings
+import numpy as np
+import pytest
+import spawned
+import torch
+from PIL import Image, ImageDraw, PngImagePlugin
+
+import checkpoint
+import data
+from deployment import pictures
+
+PICTURES = 500
+
+
+@pytest.fixture(scope="module")
+def trained(mnist_folder, tmp_path_factory):
+    """The folder of a run of two real epochs."""
+    folder = tmp_path_factory.mktemp("trained")
+    flags = ["--recipe", "fast", "--epochs", "2", "--device", "cpu", "--out", folder / "run"]
+    spawned.start_server()
+    assert spawned.Script("train", flags, mnist_folder, folder / "log").end()[0] == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def read(trained):
+    """Reads what a network is to see, uint8 [N, 28, 28]; returns class indices."""
+    model, _ = checkpoint.load_model(trained)
+
+    def classes(seen):
+        with torch.no_grad():
+            return model(torch.from_numpy(np.stack(seen))[:, None].float() / 255).argmax(1).numpy()
+
+    return classes
+
+
+def content(picture, form="PNG", **settings):
+    buffer = io.BytesIO()
+    picture.save(buffer, form, **settings)
+    return buffer.getvalue()
+
+
+DIGITS = pictures.convention("mnist")
+
+
+def to_input(picture, form="PNG", convention=DIGITS, **settings):
+    """What the network is to see of a picture that was saved as a file, uint8 [28, 28]."""
+    body = picture if isinstance(picture, bytes) else content(picture, form, **settings)
+    return np.rint(255 * pictures.to_input(body, "my.png", convention)).astype(np.uint8)
+
+
+def seven(size=(320, 240), page="white", pen="black", mode="RGB", width=14):
+    """A 7 of three points, drawn in the middle."""
+    picture = Image.new(mode, size, page)
+    points = [(0.35 * size[0], 0.25 * size[1]), (0.65 * size[0], 0.22 * size[1]), (0.45 * size[0], 0.8 * size[1])]
+    ImageDraw.Draw(picture).line(points, fill=pen, width=width, joint="curve")
+    return picture
+
+
+def test_of_500_pictures_of_training_digits_of_every_kind_97_percent_are_read(mnist, read):
+    kinds, wrong = list(drawings.KINDS), {}
+    for kind_number, kind in enumerate(kinds):
+        rng, seen, labels = np.random.default_rng([0, kind_number]), [], []
+        for _ in range(-(-PICTURES // len(kinds))):
+            index = int(rng.integers(len(mnist[0])))
+            label = int(mnist[0].labels[index])
+            picture = drawings.KINDS[kind](label, mnist[0].pixels[index, 0].numpy(), rng)
+            try:
+                seen.append(to_input(picture))
+                labels.append(label)
+            except UserError:
+                seen.append(np.zeros((28, 28), np.uint8))
+                labels.append(-1)
+        wrong[kind] = int((read(seen) != labels).sum())
+    assert sum(wrong.values()) <= 0.03 * PICTURES, wrong
+    assert max(wrong.values()) <= 0.15 * PICTURES / len(kinds), wrong  # and no kind is lost
+
+
+def test_mnists_own_digits_come_through_as_they_are(mnist, read):
+    images, labels = mnist[0].pixels[:500, 0].numpy(), mnist[0].labels[:500].numpy()
+    seen = [to_input(Image.fromarray(image)) for image in images]
+    assert (read(seen) == labels).mean() >= (read(list(images)) == labels).mean() - 0.004
+    assert np.abs(np.stack(seen).astype(int) - images).mean() < 8
+
+
+def test_what_is_seen_follows_mnists_convention():
+    for size, width in (((320, 240), 14), ((1500, 900), 6), ((900, 1500), 200)):
+        seen = to_input(seven(size, width=width))
+        rows, columns = np.nonzero(seen > 60)
+        assert 18 <= max(np.ptp(rows), np.ptp(columns)) + 1 <= 22
+        mass = seen / seen.sum()
+        assert abs((mass.sum(1) * np.arange(28)).sum() - 14) < 1
+        assert abs((mass.sum(0) * np.arange(28)).sum() - 14) < 1
+        assert seen.max() == 255
+        assert seen[0].max() == 0
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        seven(page=0, pen=255, mode="L"),
+        seven(page=1, pen=0, mode="1"),
+        seven(mode="CMYK", page=(0, 0, 0, 0), pen=(0, 0, 0, 255)),
+        seven(page=60_000, pen=2_000, mode="I;16"),
+        seven(page=100, pen=7, mode="I"),
+        seven(page=0.9, pen=0.1, mode="F"),
+        seven(page=(255, 255, 255, 0), pen=(0, 0, 0, 255), mode="RGBA"),
+        seven(page=(0, 0, 0, 0), pen=(255, 255, 255, 255), mode="RGBA"),
+        seven(page=(200, 0), pen=(255, 255), mode="LA"),
+        seven().quantize(8),
+        seven(page="#fff2a8", pen="#d01020"),
+        seven(page="#222222", pen="#777777"),
+    ],
+    ids=lambda picture: f"{picture.mode}-{picture.getpixel((0, 0))}",
+)
+def test_every_mode_and_ground_is_read(picture, read):
+    form = "TIFF" if picture.mode in ("CMYK", "I", "F", "I;16") else "PNG"
+    assert read([to_input(picture, form)]) == [7]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_turned_as_its_exif_says(orientation, read):
+    turn = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90"}
+    turn |= {7: "TRANSVERSE", 8: "ROTATE_270"}
+    picture, exif = seven(), Image.Exif()
+    if orientation in turn:
+        picture = picture.transpose(getattr(Image.Transpose, turn[orientation]))
+    exif[0x0112] = orientation
+    assert read([to_input(picture, "JPEG", exif=exif)]) == [7]
+
+
+def test_the_hat_of_a_5_and_a_broken_stroke_belong_to_the_digit(read):
+    picture = Image.new("L", (400, 400), 255)
+    draw = ImageDraw.Draw(picture)
+    draw.line([(160, 90), (280, 85)], fill=0, width=16)
+    draw.line([(150, 112), (145, 190), (200, 180), (250, 210), (255, 270), (200, 310), (140, 295)], fill=0, width=16)
+    seen = to_input(picture)
+    assert read([seen]) == [5]
+
+
+def several(*places):
+    picture = Image.new("RGB", (700, 400), "white")
+    for left in places:
+        ImageDraw.Draw(picture).line([(left, 80), (left - 10, 320)], fill="black", width=14)
+    return picture
+
+
+def noise():
+    return Image.fromarray(np.random.default_rng(0).normal(200, 6, (400, 500)).clip(0, 255).astype(np.uint8))
+
+
+def shade():
+    return Image.fromarray(np.tile(np.linspace(90, 230, 500).astype(np.uint8), (400, 1)))
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (Image.new("RGB", (500, 400), "white"), "no digit"),
+        (Image.new("L", (28, 28), 0), "no digit"),
+        (Image.new("RGBA", (50, 50)), "no digit"),
+        (Image.new("L", (1, 1)), "no digit"),
+        (noise(), "no digit"),
+        (shade(), "no digit"),
+        (several(200, 350), "2 digits"),
+        (several(150, 350, 550), "3 digits"),
+    ],
+)
+def test_a_page_without_a_digit_or_with_several_is_refused(picture, message):
+    with pytest.raises(UserError, match=message):
+        to_input(picture)
+
+
+def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(width, height, *chunks):
+    """A PNG whose header says a size that its content does not have."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def animation(form):
+    frames = [seven(), seven(pen="red")]
+    return content(frames[0], form, save_all=True, append_images=frames[1:], duration=100)
+
+
+def text_bomb():
+    info = PngImagePlugin.PngInfo()
+    info.add_text("a", "x" * 80_000_000, zip=True)
+    return content(seven(), pnginfo=info)
+
+
+REFUSED = {
+    "an empty file": (b"", "is empty"),
+    "text": (b"not a picture\n" * 20, "is text, not a picture"),
+    "PDF": (b"%PDF-1.7\n...", "PDF"),
+    "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+    "100 megapixels": (png(10_000, 10_000), "100 megapixels, at most 50"),
+    "a bomb's header": (png(60_000, 60_000), "megapixels"),
+    "a bomb of text": (text_bomb(), "damaged"),
+    "GIF": (animation("GIF"), "2 frames"),
+    "WebP": (animation("WEBP"), "2 frames"),
+    "APNG": (animation("PNG"), "2 frames"),
+    "pages": (animation("TIFF"), "2 pages"),
+    "half a PNG": (content(seven())[:400], "damaged|no picture"),
+    "half a JPEG": (content(seven(), "JPEG")[:900], "damaged"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_no_picture_is_one_line_that_names_it(kind, tmp_path, inject):
+    inject("file that is no picture")
+    path, (body, message) = tmp_path / "my file.png", REFUSED[kind]
+    path.write_bytes(body)
+    with pytest.raises(UserError, match=message) as error:
+        pictures.to_input(path.read_bytes(), str(path), DIGITS)
+    assert str(error.value).startswith(f"{path} ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_telephones_photograph_with_its_preview_is_one_picture(read):
+    body = content(seven(), "MPO", save_all=True, append_images=[seven((80, 60))])
+    assert read([to_input(body)]) == [7]
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_a_damaged_picture_is_read_or_refused_wherever_it_is_damaged(form, tmp_path, inject):
+    body, path = content(seven((64, 48), width=5), form), tmp_path / "damaged"
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        damaged = bytearray(body)
+        if number % 2:
+            damaged = damaged[: rng.integers(len(body))]
+        else:
+            damaged[rng.integers(min(len(body), 200 if number % 4 else len(body)))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        inject("damaged picture")
+        try:
+            to_input(path.read_bytes())
+        except UserError as error:
+            assert "\n" not in str(error)
+
+
+def test_garments_fill_the_picture_and_keep_their_grey(mnist_folder):
+    images = data.load("fashion-mnist", mnist_folder, "train").pixels[:60, 0].numpy()
+    for image in images:
+        large = Image.fromarray(255 - image).resize((300, 300), Image.Resampling.BICUBIC)
+        page = Image.new("L", (500, 400), 255)
+        page.paste(large, (120, 40))
+        seen = to_input(page, convention=pictures.convention("fashion-mnist"))
+        rows, columns = np.nonzero(image > 70)
+        if max(np.ptp(rows), np.ptp(columns)) >= 26:  # as nearly all do
+            assert np.abs(seen.astype(int) - image).mean() < 25
