@@ -194,7 +194,8 @@ def coloured(label: int, pixels: np.ndarray, rng: Rng) -> Image.Image:
 
 def equal_luminance(label: int, pixels: np.ndarray, rng: Rng) -> Image.Image:
     """A pen as light as its paper: they differ in colour alone."""
-    paper, pen = [((160, 160, 60), (255, 110, 90)), ((120, 200, 120), (255, 130, 170)), ((255, 150, 60), (110, 190, 220))][rng.integers(3)]
+    pairs = [((160, 160, 60), (255, 110, 90)), ((120, 200, 120), (255, 130, 170)), ((255, 150, 60), (110, 190, 220))]
+    paper, pen = pairs[rng.integers(3)]
     return image(paint(enlarged(pixels, int(rng.integers(100, 600))), paper, pen))
 
 
@@ -302,7 +303,8 @@ def photograph(label: int, pixels: np.ndarray, rng: Rng) -> Image.Image:
     height = int(rng.integers(150, 400))
     ink = turned(drawn(label, rng, height, height * rng.uniform(0.03, 0.12)), rng.uniform(-10, 10))
     side = round(2 * height * rng.uniform(1.05, 2))
-    page = paint(put(ink, side, round(side * rng.uniform(1, 1.4)), rng), pen=[(40, 40, 50), (35, 50, 140)][rng.integers(2)])
+    pen = [(40, 40, 50), (35, 50, 140)][rng.integers(2)]
+    page = paint(put(ink, side, round(side * rng.uniform(1, 1.4)), rng), pen=pen)
     page = ruled(page, rng, True) if rng.random() < 0.25 else page
     page = lit(on_a_table(page, rng), rng, str(rng.choice(["gradient", "vignette", "edge"])))
     return compressed(image(noisy(blurred(page, rng.uniform(0.5, 2)), rng, 4)), 60)

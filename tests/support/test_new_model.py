@@ -49,9 +49,7 @@ def test_it_is_formatted_as_the_rest(project):
         subprocess.run(command, check=True, capture_output=True)
 
 
-@pytest.mark.parametrize(
-    "name", ["default", "erav3", "chain", "normalize", "tensor", "mnist-ops", "any", "sgd"]
-)
+@pytest.mark.parametrize("name", ["default", "erav3", "chain", "normalize", "tensor", "mnist-ops", "any", "sgd"])
 def test_a_name_that_is_taken_is_refused_and_nothing_changes(name, project):
     before = contents(project)
     with pytest.raises(UserError, match=re.escape(repr(name))):
