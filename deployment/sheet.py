@@ -14,6 +14,7 @@ THRESHOLDS = range(20, 245, 15)
 SHARPEST = 0.7  # brightness of the darker side of an edge by the lighter side's, at most, at nine in ten of its places
 MARGIN = 4  # of SIDE: pixels at a sheet's edge that are left out
 CORNERS = 6
+LEAST = 64  # pixels, shorter side of the picture: in fewer, a thick stroke looks like a sheet
 
 
 def shrink(picture: np.ndarray, side: int) -> np.ndarray:
@@ -38,7 +39,8 @@ def crop(picture: np.ndarray) -> tuple[np.ndarray, bool]:
     """(the sheet in a picture, uint8 [H, W, 3], True) or (the picture, False). Around a sheet that is askew, each pixel
     takes the colour of the nearest on the sheet, so that neither its edge nor a shadow across it ends there."""
     small = cv2.GaussianBlur(shrink(picture, SIDE), (0, 0), 1)
-    outlines = [outline for channel in channels(small) for outline in sheets(channel)]
+    is_large = min(small.shape[:2]) >= LEAST
+    outlines = [outline for channel in channels(small) if is_large for outline in sheets(channel)]
     if not outlines:
         return picture, False
     _, hull = min(outlines, key=lambda outline: outline[0])
