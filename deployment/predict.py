@@ -31,16 +31,21 @@ ENLARGED = 10  # times: what was seen, as a file
 STANDARD_INPUT = "-"
 
 
-def sources(words: list[str]) -> tuple[list[Path], list[dict[str, Any]]]:
-    """(pictures, errors) that the words of the command line stand for; a word that is no file may be several."""
-    found, errors = [], []
+Prediction = dict[str, Any]  # of a picture, as --json prints it
+
+
+def find(words: list[str]) -> list[Prediction]:
+    """What the words of the command line stand for, in their order: the file of each picture, or an error. A word that
+    is no file may be several."""
+    predictions = []
     for word in words:
         for part in [word] if glob.glob(str(cli.path(word))) or cli.path(word).exists() else split(word):
             try:
-                found += [Path(part)] if part == STANDARD_INPUT else picture_files.paths(cli.path(part))
+                paths = [Path(part)] if part == STANDARD_INPUT else picture_files.paths(cli.path(part))
+                predictions += [{"file": str(path)} for path in paths]
             except UserError as error:
-                errors.append({"file": part, "error": str(error)})
-    return found, errors
+                predictions.append({"file": part, "error": str(error)})
+    return predictions
 
 
 def split(word: str) -> list[str]:
@@ -51,52 +56,56 @@ def split(word: str) -> list[str]:
         return [word]
 
 
-def read(path: Path) -> tuple[bytes, str]:
+def read(file: str) -> tuple[bytes, str]:
     """(content, name) of a picture, or of standard input. Raises UserError."""
     limit = picture_files.MAX_BYTES
-    if str(path) == STANDARD_INPUT:
+    if file == STANDARD_INPUT:
         content, name = sys.stdin.buffer.read(limit + 1), "standard input"
     else:
-        with files.told(path, "could not be read"), open(path, "rb") as file:
-            content, name = file.read(limit + 1), str(path)
+        with files.told(file, "could not be read"), open(file, "rb") as opened:
+            content, name = opened.read(limit + 1), file
     if len(content) > limit:
         raise UserError(f"{name} has more than {limit >> 20} MB: scale it down, or cut out the digit")
     return content, name
 
 
-def predict(run: Path, found: list[Path], device: torch.device) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
-    """(an object for each picture, as --json prints them; what the network saw, float32 [28, 28], of those without an
-    error)."""
+def predict(run: Path, predictions: list[Prediction], device: torch.device) -> list[np.ndarray]:
+    """Complete predictions with class and probabilities, or an error. What the network saw, float32 [28, 28], of those
+    without one."""
     model, state = checkpoint.load_model(run, device)
-    convention, predictions, seen = pictures.convention(state["recipe"]["dataset"]), [], []
-    for path in found:
+    convention, seen = pictures.convention(state["recipe"]["dataset"]), []
+    for prediction in readable(predictions):
         try:
-            seen.append(pictures.to_input(*read(path), convention))
-            predictions.append({"file": str(path)})
+            seen.append(pictures.to_input(*read(prediction["file"]), convention))
         except UserError as error:
-            predictions.append({"file": str(path), "error": str(error)})
+            prediction["error"] = str(error)
     if seen:
         with torch.no_grad():
             rows = model(torch.from_numpy(np.stack(seen)[:, None]).to(device)).softmax(1).tolist()  # of [N, 1, 28, 28]
         for prediction, row in zip(readable(predictions), rows, strict=True):
             shares = dict(zip(state["classes"], row, strict=True))
             prediction |= {"class": max(shares, key=shares.get), "probabilities": shares}
-    return predictions, seen
+    return seen
 
 
-def readable(predictions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The predictions without error."""
+def readable(predictions: list[Prediction]) -> list[Prediction]:
+    """Those without error."""
     return [prediction for prediction in predictions if "error" not in prediction]
 
 
-def format_prediction(prediction: dict[str, Any], width: int) -> str:
+def format_prediction(prediction: Prediction, width: int) -> str:
     """A prediction in a line, the file's name in so many characters."""
     best = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])[:BEST]
     shares = "   ".join(f"{name} {share:6.1%}".replace("%", " %") for name, share in best)
-    return f"{prediction['file']:{width}}  {prediction['class']}   {shares}"
+    return f"{printable(prediction['file']):{width}}  {prediction['class']}   {shares}"
 
 
-def write_seen(run: Path, predictions: list[dict[str, Any]], seen: list[np.ndarray]) -> None:
+def printable(name: str) -> str:
+    """A file's name without what would command a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in name)
+
+
+def write_seen(run: Path, predictions: list[Prediction], seen: list[np.ndarray]) -> None:
     """Write what the network saw of each picture into the run's folder, and note where."""
     folder = checkpoint.locate(run)[0] / "predictions"
     for number, (prediction, pixels) in enumerate(zip(readable(predictions), seen, strict=True), 1):
@@ -123,16 +132,15 @@ def main(argv: list[str] | None = None) -> int:
     device = devices.resolve_device(arguments.device)
     devices.prepare()
     run = arguments.run or results.best_run()
-    found, errors = sources(arguments.pictures)
-    predictions, seen = predict(run, found, device)
-    predictions += errors
+    predictions = find(arguments.pictures)
+    seen = predict(run, predictions, device)
     if arguments.show:
         write_seen(run, predictions, seen)
     report(predictions, arguments.json)
     return 1 if any("error" in prediction for prediction in predictions) else 0
 
 
-def report(predictions: list[dict[str, Any]], as_json: bool) -> None:
+def report(predictions: list[Prediction], as_json: bool) -> None:
     """Print predictions, and on stderr what could not be read."""
     if as_json:
         print(json.dumps(predictions, indent=2, ensure_ascii=False))
@@ -140,7 +148,7 @@ def report(predictions: list[dict[str, Any]], as_json: bool) -> None:
     width = max((len(prediction["file"]) for prediction in readable(predictions)), default=0)
     for prediction in predictions:
         if "error" in prediction:
-            print(f"predict.py: {prediction['error']}", file=sys.stderr)
+            print(f"predict.py: {printable(prediction['error'])}", file=sys.stderr)
             continue
         print(format_prediction(prediction, width))
         if "seen" in prediction:

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sys
+from pathlib import Path
 
 from support import UserError
 
@@ -53,9 +54,10 @@ def test_each_picture_is_a_line_with_its_class_and_three_probabilities(run_dir, 
 
 
 def test_json_is_for_programs(run_dir, folder, capsys):
-    status, output, errors = call(capsys, run_dir, folder / "2.png", folder / "notes.txt", "--json")
+    status, output, errors = call(capsys, run_dir, "none.png", folder / "2.png", folder / "notes.txt", "--json")
     assert (status, errors) == (1, "")
-    right, wrong = json.loads(output)
+    missing, right, wrong = json.loads(output)  # in the order in which they were named
+    assert missing["file"] == "none.png"
     assert right["file"] == str(folder / "2.png")
     assert right["class"] == max(right["probabilities"], key=right["probabilities"].get)
     assert sum(right["probabilities"].values()) == pytest.approx(1, abs=1e-5)
@@ -89,9 +91,9 @@ def test_what_the_network_saw_is_written(run_dir, folder, capsys, tmp_path):
     ],
 )
 def test_files_folders_and_patterns_are_found_also_in_one_word_of_make(words, count, folder):
-    found, _ = predict.sources([word.format(folder=folder) for word in words])
-    assert len(found) == count
-    assert all(path.is_file() for path in found)
+    found = predict.find([word.format(folder=folder) for word in words])
+    assert len(predict.readable(found)) == count
+    assert all(Path(entry["file"]).is_file() for entry in predict.readable(found))
 
 
 def test_standard_input_is_a_picture(run_dir, capsys, monkeypatch):
