@@ -181,7 +181,9 @@ def load_model(
         raise UserError(f"there is no {path}: make train (OVERWRITE=1 where it was removed)")
     state = load(path) if path else load_newest(run_dir)
     if state is None:
-        raise UserError(f"no checkpoint in {checkpoint_dir(run_dir)}: make train (OVERWRITE=1 where they were removed)")
+        raise UserError(
+            f"no checkpoint in {checkpoint_dir(run_dir)}: make train, or another RUN= (make view-results lists them)"
+        )
     model = build(state["recipe"]["architecture"], len(state["classes"]))
     changed = (
         f"{path or run_dir} holds another model: {state['recipe']['architecture']!r} has changed since in model.py"

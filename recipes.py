@@ -85,6 +85,8 @@ class Recipe:
             validate(field, getattr(self, field.name))
         if Path(self.name).name != self.name:
             raise UserError(f"name must be fit for a folder, got {self.name!r}")
+        if self.optimizer == "sgd" and self.nesterov and not self.momentum:
+            raise UserError("nesterov needs a momentum above 0, got 0: use nesterov=False (--nesterov false)")
         if self.finder_end_lr <= self.finder_start_lr:
             raise UserError(
                 f"finder_end_lr must be above finder_start_lr, {self.finder_start_lr}, got {self.finder_end_lr}"

@@ -17,7 +17,12 @@ import numpy as np
 from deployment.sheet import channels, crop, shrink, square
 
 SIDE = 800  # pixels, longer side of the picture in which strokes are looked for
-PAPER = 0.4  # of the longer side: wider than any stroke, to reach the paper on both sides of it
+# Of the longer side: how far the paper is looked for around ink. The last is wider than any stroke, the others leave
+# out more of a shadow.
+REACHES = (0.06, 0.15, 0.4)
+HELD = 0.99  # of what is as black as the sharpest edges has at least half of its ink there: wider strokes have less
+SHARPEST = 0.99  # of all places are less sharp
+FEW_PIXELS = 200  # the longer side of a picture in which a stroke is a few pixels wide
 DARKEST_PAPER = 0.3  # of the brightest: in deeper shadow no ink is amplified
 FAINTEST = 0.06  # ink that can be told from the paper
 NOISE = 6  # times the lower spread of the paper, above which is no noise
@@ -59,10 +64,10 @@ def find(picture: np.ndarray) -> tuple[np.ndarray, float]:
     strokes in pixels). Raises UserError, without the file's name, where there is none, or more than one."""
     sheet, is_cut = crop(shrink(picture, SIDE))
     dark = dark_channel(sheet)
-    if max(dark.shape) > 200:
+    if max(dark.shape) > FEW_PIXELS:
         dark = cv2.GaussianBlur(dark, (0, 0), 1)
-    strokes(ink_of(dark, goes_on=True))  # a bare page that only grows darker towards its edge has none
-    ink = ink_of(dark, goes_on=is_cut)
+    strokes(ink_of(dark, REACHES[-1], goes_on=True))  # a bare page that only grows darker towards its edge has none
+    ink = narrowest(dark, is_cut)
     mask = without_lines(strokes(ink))
     digit = one_digit(mask, ink)
     width = stroke_width(digit)
@@ -97,10 +102,21 @@ def dark_channel(picture: np.ndarray) -> np.ndarray:
     return max(choices, key=lambda choice: choice[0])[1]
 
 
-def ink_of(dark: np.ndarray, goes_on: bool) -> np.ndarray:
-    """How much darker each pixel is than the paper: float32 [H, W], about 0 on the paper, 1 at the darkest. A sheet
-    that was cut out goes on beyond its edge: dark strips there are no strokes."""
-    size = odd(PAPER * max(dark.shape))
+def narrowest(dark: np.ndarray, goes_on: bool) -> np.ndarray:
+    """The ink by the narrowest reach that is wider than the strokes, and their crossings: where there is as much as at
+    the sharpest edges, which are theirs, there is nearly everywhere at least half as much as by the widest."""
+    edges = cv2.morphologyEx(dark, cv2.MORPH_GRADIENT, square(5))
+    sharp = edges >= max(1, np.quantile(edges, SHARPEST))
+    reaches = REACHES if max(dark.shape) > FEW_PIXELS else REACHES[-1:]
+    inks = [ink_of(dark, reach, goes_on) for reach in reaches]
+    black = inks[-1] >= 0.75 * np.quantile(inks[-1][sharp], 0.9)
+    return next(ink for ink in inks if (ink[black] >= inks[-1][black] / 2).mean() >= HELD)
+
+
+def ink_of(dark: np.ndarray, reach: float, goes_on: bool) -> np.ndarray:
+    """How much darker each pixel is than the paper within reach: float32 [H, W], about 0 on the paper, 1 at the
+    darkest. A sheet that was cut out goes on beyond its edge: dark strips there are no strokes."""
+    size = odd(reach * max(dark.shape))
     margin = size // 2 if goes_on else 0
     padded = cv2.copyMakeBorder(dark, *(margin,) * 4, cv2.BORDER_REPLICATE)
     paper = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, square(size))

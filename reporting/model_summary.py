@@ -131,7 +131,9 @@ def receptive_field(images: Tensor, output: Tensor) -> tuple[int, int] | None:
     if not output.requires_grad:
         return None
     if output.dim() == 4:  # all channels see the same pixels
-        values = [output[:, :, output.shape[2] // 2, output.shape[3] // 2]]
+        place = output[:, :, output.shape[2] // 2, output.shape[3] // 2]
+        # Filters of both signs, as whitening makes them, would cancel in a plain sum.
+        values = [place * torch.arange(1, place.shape[1] + 1, device=place.device)]
     else:
         flat = output.flatten(1)
         values = [flat[:, index] for index in range(0, flat.shape[1], max(1, flat.shape[1] // FEATURES))]

@@ -25,9 +25,9 @@ MODEL = '''class {class_name}(nn.Module):
         self.norm1 = nn.BatchNorm2d(16)
         self.convolution2 = nn.Conv2d(16, 16, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(16)
-        self.convolution3 = nn.Conv2d(16, 32, 3, padding=1, bias=False)
+        self.convolution3 = nn.Conv2d(16, 32, 3, bias=False)
         self.norm3 = nn.BatchNorm2d(32)
-        self.convolution4 = nn.Conv2d(32, 32, 3, padding=1, bias=False)
+        self.convolution4 = nn.Conv2d(32, 32, 3, bias=False)
         self.norm4 = nn.BatchNorm2d(32)
         self.head = nn.Linear(32, num_classes)
 
@@ -35,20 +35,21 @@ MODEL = '''class {class_name}(nn.Module):
         # The first pool comes early: most of the work is done at 13 x 13 then.
         maps = nn.functional.relu(self.norm1(nn.functional.max_pool2d(self.convolution1(images), 2)))  # [N, 16, 13, 13]
         maps = nn.functional.relu(self.norm2(self.convolution2(maps)))
-        maps = nn.functional.relu(self.norm3(nn.functional.max_pool2d(self.convolution3(maps), 2)))  # [N, 32, 6, 6]
-        maps = nn.functional.relu(self.norm4(self.convolution4(maps)))
+        maps = nn.functional.relu(self.norm3(nn.functional.max_pool2d(self.convolution3(maps), 2)))  # [N, 32, 5, 5]
+        maps = nn.functional.relu(self.norm4(self.convolution4(maps)))  # [N, 32, 3, 3]
         features = maps.mean((2, 3))  # global average pooling, [N, 32]
         return self.head(nn.functional.dropout(features, 0.05, self.training))  # logits, [N, num_classes]
 '''
 
 RECIPE = """\
-    # Your own; fields that are left out take the defaults above. Tune it by make train RECIPE={name} HOLDOUT=10000.
+    # Your own; a field that is left out takes the default of the class Recipe. Tune it by
+    # make train RECIPE={name} HOLDOUT=10000, without the test images.
     Recipe(
-        name="{name}", architecture="{name}", epochs=12, batch_size=256,
-        learning_rate=0.3, nesterov=True, weight_decay=1e-3, label_smoothing=0.1,
-        schedule="one_cycle", pct_start=0.15, div_factor=10, final_div_factor=1, ema_decay=0.95, ema_every=5,
+        name="{name}", architecture="{name}", epochs=16, batch_size=256,
+        learning_rate=0.2, nesterov=True, weight_decay=1e-3, label_smoothing=0.1,
+        schedule="one_cycle", pct_start=0.2, div_factor=10, final_div_factor=20,  # down to 1/200 of the peak
         precision="auto",
-        degrees=10, translate=0.07, scale=0.1, shear=5,
+        degrees=8, translate=0.06, scale=0.08, shear=4,  # augmentation
     ),
 """
 
@@ -76,13 +77,20 @@ def add(path: Path, where: re.Pattern, before: str, entry: str) -> str:
 
 
 def names(path: Path) -> set[str]:
-    """Every name, and every text, in a file of Python. Raises UserError for one that is no Python."""
+    """What a file of Python defines or imports for all of it, and the texts in its collections, such as the names of
+    recipes. Raises UserError for one that is no Python."""
     try:
-        nodes = list(ast.walk(ast.parse(files.read(path))))
+        statements = ast.parse(files.read(path)).body
     except SyntaxError as error:
         raise UserError(f"{path} is not valid Python (line {error.lineno}: {error.msg}): mend it first") from error
-    fields = ("id", "name", "asname", "value")  # of names, definitions, imports, constants
-    return {getattr(node, field) for node in nodes for field in fields if isinstance(getattr(node, field, None), str)}
+    found = set()
+    for statement in statements:
+        inner = (
+            ast.walk(statement) if isinstance(statement, ast.Assign) else [statement, *getattr(statement, "names", [])]
+        )
+        for node in inner:  # names, definitions, imports, texts
+            found |= {getattr(node, field, None) for field in ("id", "name", "asname", "value")}
+    return {each for each in found if isinstance(each, str)}
 
 
 def create(name: str, root: Path) -> None:

@@ -67,6 +67,12 @@ def test_a_value_out_of_range_is_refused_by_name(field, value):
         recipes.get_recipe("default", **{field: value})
 
 
+def test_nesterov_without_momentum_is_refused():
+    with pytest.raises(ValueError, match="nesterov needs a momentum above 0"):
+        recipes.get_recipe("default", momentum=0.0)
+    assert not recipes.get_recipe("default", momentum=0.0, nesterov=False).nesterov
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="unknown recipe 'quick'; there are: default, fast, erav3"):
         recipes.get_recipe("quick")

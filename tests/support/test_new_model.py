@@ -49,12 +49,18 @@ def test_it_is_formatted_as_the_rest(project):
         subprocess.run(command, check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("name", ["default", "erav3", "chain", "normalize", "tensor", "mnist-ops", "any", "sgd"])
+@pytest.mark.parametrize("name", ["default", "erav3", "chain", "normalize", "tensor", "mnist-ops", "any"])
 def test_a_name_that_is_taken_is_refused_and_nothing_changes(name, project):
     before = contents(project)
     with pytest.raises(UserError, match=re.escape(repr(name))):
         new_model.create(name, project)
     assert contents(project) == before
+
+
+@pytest.mark.parametrize("name", ["base", "plain", "net", "small", "images"])
+def test_an_ordinary_name_is_free_though_a_function_has_it_inside(name, project):
+    new_model.create(name, project)
+    assert f'name="{name}"' in (project / "recipes.py").read_text()
 
 
 def test_a_second_one_of_the_same_name_is_refused(project):
