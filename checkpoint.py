@@ -20,7 +20,7 @@ from torch import nn
 from model import Normalize, build, is_close, probe
 
 KEEP = 5
-FORMAT = 5  # raised when the content of a checkpoint changes
+FORMAT = 6  # raised when the content of a checkpoint changes
 BEST = "best_model.pt"
 REPLACED = ".replaced"  # the checkpoints of a run that another is about to replace
 SUM_BYTES = 32
@@ -37,6 +37,7 @@ KEYS = {
     "normalize",
     "model",
     "ema",
+    "selection",
     "history",
     "logits",
 }

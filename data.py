@@ -218,23 +218,23 @@ def batches(
     images: Images,
     batch_size: int,
     prepare: Callable[[Tensor], Tensor],
-    generator: torch.Generator,
+    rounds: Iterable[Tensor],
     rank: int = 0,
     world_size: int = 1,
-) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """The batches of one epoch, in an order drawn from `generator`: inputs [B, 1, H, W], labels [B], and the size of
-    the whole batch, of which each of `world_size` processes gets its own part.
+) -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
+    """The batches of the images at the indices [M] of each round: inputs [B, 1, H, W], labels [B], indices [B], and the
+    size of the whole batch, of which each of `world_size` processes gets its own part. The last batch of a round holds
+    what is left.
 
-    `prepare` augments and normalizes many batches at once. The last batch holds what is left, so that every image comes
-    once."""
-    device = images.labels.device
-    order = torch.randperm(len(images), generator=generator).to(device)
-    at_once = world_size * CHUNK_IMAGES if device.type == "cpu" else len(images)
-    for index in order.split(batch_size * max(1, at_once // batch_size)):
-        chunk, share = images.index_select(index[rank::world_size]), batch_size // world_size
-        inputs = prepare(chunk.to_float()).contiguous(memory_format=torch.channels_last)
-        sizes = map(len, index.split(batch_size))
-        yield from zip(inputs.split(share), chunk.labels.split(share), sizes, strict=True)
+    `prepare` augments and normalizes many batches at once."""
+    at_once = world_size * CHUNK_IMAGES if images.labels.device.type == "cpu" else len(images)
+    share = batch_size // world_size
+    for chunk in (chunk for order in rounds for chunk in order.split(batch_size * max(1, at_once // batch_size))):
+        index = chunk[rank::world_size]
+        chosen = images.index_select(index)
+        inputs = prepare(chosen.to_float()).contiguous(memory_format=torch.channels_last)
+        sizes = map(len, chunk.split(batch_size))
+        yield from zip(*(part.split(share) for part in (inputs, chosen.labels, index)), sizes, strict=True)
 
 
 def main(argv: list[str] | None = None) -> int:

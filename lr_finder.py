@@ -107,11 +107,13 @@ def range_test(trainer: Trainer) -> RangeTest:
     return RangeTest(lrs, losses, smoothed, memory, time.perf_counter() - start)
 
 
-def update(trainer: Trainer, images: Tensor, labels: Tensor, batch_size: int) -> float:
-    """Train on a batch of images [B, 1, H, W] and labels [B] unless its loss is not finite; returns the loss."""
+def update(trainer: Trainer, images: Tensor, labels: Tensor, index: Tensor, batch_size: int) -> float:
+    """Train on a batch of `trainer.batches` unless its loss is not finite; returns the loss."""
     with trainer.autocast():
-        loss = trainer.criterion(trainer.model(images), labels) / batch_size
+        losses = trainer.criterion(trainer.model(images), labels)
+        loss = losses.sum() / batch_size
     loss.backward()
+    trainer.selection.note(index, losses)
     total = processes.all_reduce_gradients(trainer.model, loss).item()
     if math.isfinite(total):
         trainer.optimizer.step()
@@ -121,9 +123,11 @@ def update(trainer: Trainer, images: Tensor, labels: Tensor, batch_size: int) ->
 
 @contextmanager
 def restored(trainer: Trainer) -> Iterator[None]:
-    """Put back model and optimizer after this context; within it the momentum is that of the peak of its cycle."""
+    """Put back model, optimizer and selection after this context; within it the momentum is that of the cycle's
+    peak."""
     optimizer_state = (value for state in trainer.optimizer.state.values() for value in state.values())
-    tensors = [value for value in (*trainer.model.state_dict().values(), *optimizer_state) if torch.is_tensor(value)]
+    states = *trainer.model.state_dict().values(), *optimizer_state, *trainer.selection.state_dict().values()
+    tensors = [value for value in states if torch.is_tensor(value)]
     before = [value.clone() for value in tensors]
     (group,) = trainer.optimizer.param_groups
     settings = {name: group[name] for name in ("lr", "momentum") if name in group}

@@ -38,6 +38,10 @@ class Recipe:
     validation_images: int = setting(50, "training images held out for validation", 1, 1_000_000)
     holdout: bool = setting(False, "tune on the validation images: the test images are never loaded")
 
+    keep: float = setting(1.0, "share of the training images drawn anew for each round of an epoch; 1 for all", 1e-6, 1)
+    keep_hardest: float = setting(0.5, "share of a round drawn by the images' last losses", 0, 1)
+    keep_start: float = setting(1.0, "epochs in which all images are shown before the rounds begin", 0)
+
     whitening: bool = setting(False, "set the first convolution to the principal patches of the images, and freeze it")
 
     optimizer: str = setting("sgd", "update rule", choices=("sgd", "adagrad"))

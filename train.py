@@ -43,11 +43,13 @@ def train(trainer: Trainer, test_images: data.Images | None, run_dir: Path, chec
         meter = Meter(epoch, recipe.epochs, len(trainer.train_images), trainer.device)
         model.train()
         trainer.seed_dropout(epoch)
-        for step, (images, labels, batch_size) in enumerate(trainer.batches(epoch)):  # [B, 1, H, W], [B]
+        for step, (images, labels, index, batch_size) in enumerate(trainer.batches(epoch)):  # [B, 1, H, W], [B], [B]
             with trainer.autocast():
                 logits = forward(images)  # [B, num_classes]
-                loss = trainer.criterion(logits, labels) / batch_size
+                losses = trainer.criterion(logits, labels)  # [B]
+                loss = losses.sum() / batch_size
             loss.backward()
+            trainer.selection.note(index, losses)
             loss = processes.all_reduce_gradients(model, loss)
             optimizer.found_inf = 1 - loss.isfinite().float()  # torch's fused optimizers skip the update at 1
             lr = trainer.lr

@@ -25,6 +25,7 @@ import augmentation
 import data
 import model as models
 from recipes import Recipe
+from selection import Selection
 
 LOGITS_TOLERANCE = 1e-4  # of the largest: what another machine's arithmetic may change
 WHITENING_IMAGES = 500  # some 30,000 patches with ink
@@ -138,8 +139,9 @@ class Trainer:
             raise UserError(f"{recipe.architecture!r} in model.py has no trainable parameters")
         self.check_last_batch((count - 1) % recipe.batch_size + 1)
         self.ema = models.EMA(self.model, recipe.ema_decay) if recipe.ema_decay else None
+        self.selection = Selection(recipe, count, device, processes.all_reduce)
         self.steps_per_epoch = math.ceil(count / recipe.batch_size)
-        self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing, reduction="sum")
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing, reduction="none")
         self.precision = devices.resolve_precision(recipe.precision, device)
         self.use_lr(recipe.learning_rate)
         self.lr_finder: dict[str, Any] | None = None  # the summary of a range test
@@ -188,16 +190,17 @@ class Trainer:
         """The model as it is used, from pixels in 0..1 to logits: the EMA's weights, where the recipe has one."""
         return nn.Sequential(self.normalize, self.ema.model if self.ema else self.model)
 
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """The batches of an epoch, as `data.batches` gives them, augmented and normalized."""
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
+        """The batches of an epoch, as `data.batches` gives them, augmented and normalized. After each step
+        `selection.note` is to be given the losses."""
         order = torch.Generator().manual_seed(derive_seed(self.seed, epoch))
         draws = torch.Generator().manual_seed(derive_seed(self.seed, epoch, 1 + processes.rank()))
 
         def prepare(images: Tensor) -> Tensor:
             return self.normalize(augmentation.augment(images, self.recipe, self.normalize.mean, draws))
 
-        place = processes.rank(), processes.world_size()
-        return data.batches(self.train_images, self.recipe.batch_size, prepare, order, *place)
+        place, rounds = (processes.rank(), processes.world_size()), self.selection.rounds(epoch, order)
+        return data.batches(self.train_images, self.recipe.batch_size, prepare, rounds, *place)
 
     def seed_dropout(self, epoch: int) -> None:
         """Seed torch's global generators, from which dropout draws, for an epoch."""
@@ -224,6 +227,7 @@ class Trainer:
             "ema": self.ema.model.state_dict() if self.ema else None,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
+            "selection": self.selection.state_dict(),
             "history": self.history,
             "environment": self.environment,
             "logits": models.probe(self.eval_model, self.input_shape).tolist(),
@@ -237,6 +241,7 @@ class Trainer:
             self.ema.is_empty = False
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
+        self.selection.load_state_dict(state["selection"])
         self.preparation_seconds = state["preparation_seconds"]
         self.lr_finder = state["lr_finder"]
         self.history = state["history"]

@@ -57,7 +57,7 @@ class SliceTrainer(Trainer):
         start, self.seen = time.perf_counter(), 0
         for index, batch in enumerate(endless, 1):
             yield batch
-            self.seen, self.seconds = self.seen + batch[2], time.perf_counter() - start  # it has been trained on
+            self.seen, self.seconds = self.seen + batch[-1], time.perf_counter() - start  # it has been trained on
             if self.seconds > self.limit or index == self.max_batches:
                 raise self.Done
 

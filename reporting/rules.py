@@ -47,7 +47,7 @@ class Trial(Trainer):
     class Done(Exception):
         """The epoch is over."""
 
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
         if epoch > 1:
             raise self.Done
         return super().batches(epoch)

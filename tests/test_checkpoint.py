@@ -140,7 +140,7 @@ def test_all_damaged_stops_and_none_is_a_fresh_start(tmp_path, inject):
 def test_another_format_is_refused(tmp_path, monkeypatch):
     fill(tmp_path, (1,))
     monkeypatch.setattr(checkpoint, "FORMAT", 99)
-    with pytest.raises(ValueError, match="has checkpoint format 5, this program reads format 99"):
+    with pytest.raises(ValueError, match="has checkpoint format 6, this program reads format 99"):
         checkpoint.load_newest(tmp_path)
 
 

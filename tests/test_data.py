@@ -156,31 +156,31 @@ def test_a_file_that_is_not_idx_is_refused_by_name(tmp_path, content):
         data.read_idx(path)
 
 
-def test_an_epoch_hands_out_every_image_once_in_an_order_of_the_generator():
+def shuffled(seed, count=2500):
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+
+def test_batches_hand_out_the_images_of_each_round_in_its_order():
     levels = torch.stack([torch.arange(2500) // 256, torch.arange(2500) % 256], 1).to(torch.uint8)
-    images = data.Images(levels.view(-1, 1, 1, 2), torch.arange(2500))
-
-    def epoch(seed):
-        return list(data.batches(images, 128, lambda pixels: pixels, torch.Generator().manual_seed(seed)))
-
-    first = epoch(0)
-    assert [len(labels) for _, labels, _ in first] == [128] * 19 + [68]
-    order = torch.cat([labels for _, labels, _ in first])
-    assert order.sort().values.equal(images.labels)
-    for inputs, labels, _ in first:
+    images, order = data.Images(levels.view(-1, 1, 1, 2), torch.arange(2500)), shuffled(0)
+    found = list(data.batches(images, 128, lambda pixels: pixels, [order[:1280], order[1280:]]))
+    assert [len(labels) for _, labels, *_ in found] == [128] * 19 + [68]
+    assert torch.cat([labels for _, labels, *_ in found]).equal(order)
+    for inputs, labels, index, size in found:
         assert (255 * inputs[:, 0, 0]).round().long().equal(torch.stack([labels // 256, labels % 256], 1))
-    assert torch.cat([labels for _, labels, _ in epoch(0)]).equal(order)
-    assert not torch.cat([labels for _, labels, _ in epoch(1)]).equal(order)
+        assert index.equal(labels)
+        assert size == len(labels)
 
 
 def test_processes_share_every_batch():
     images = data.Images(torch.zeros(2500, 1, 1, 1, dtype=torch.uint8), torch.arange(2500))
 
     def epoch(*place):
-        return list(data.batches(images, 128, lambda pixels: pixels, torch.Generator().manual_seed(0), *place))
+        return [batch[1:] for batch in data.batches(images, 128, lambda pixels: pixels, [shuffled(0)], *place)]
 
-    for (_, whole, size), (_, even, *sizes), (_, odd, _) in zip(epoch(), epoch(0, 2), epoch(1, 2), strict=True):
+    for (whole, _, size), (even, index, *sizes), (odd, _, _) in zip(epoch(), epoch(0, 2), epoch(1, 2), strict=True):
         assert torch.stack([even, odd], 1).flatten().equal(whole)
+        assert index.equal(even)
         assert [size] == sizes == [len(whole)]
 
 

@@ -11,6 +11,7 @@ import recipes
 import results
 import train
 from reporting import find_lr
+from selection import Selection
 from trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -27,6 +28,7 @@ class Quadratic:
         self.model.weight.data.fill_(1.0)
         self.optimizer = torch.optim.SGD(self.model.parameters(), 0.123, momentum=0.0)
         self.seed, self.seen, self.noise = 0, [], noise
+        self.selection = Selection(self.recipe, 1, CPU, lambda _: None)
         self.optimizer.register_step_pre_hook(lambda *_: self.seen.append(self.lr))
 
     @property
@@ -39,10 +41,10 @@ class Quadratic:
         noise = (
             1 + torch.randn((), generator=self.noise) * 0.1 if self.noise else 0
         )  # and a loss that does not fall to 0
-        return CURVATURE / 2 * logits.square().sum() + noise
+        return CURVATURE / 2 * logits.square() + noise
 
     def batches(self, _):
-        yield torch.ones(1), None, 1
+        yield torch.ones(1), None, torch.zeros(1, dtype=torch.long), 1
 
 
 def start(images, **changes):

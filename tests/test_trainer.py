@@ -147,7 +147,7 @@ class GivenBatches(Trainer):
     def batches(self, epoch):
         for images, labels in self.given:
             self.before()
-            yield images, labels, len(labels)
+            yield images, labels, torch.arange(len(labels)), len(labels)
             self.after()
 
 
@@ -155,7 +155,7 @@ class GivenBatches(Trainer):
 def some_batches(mnist):
     """Ten normalized batches of 100 images."""
     images = mnist[0][:1000]
-    return list(data.batches(images, 100, data.normalization(images), torch.Generator().manual_seed(0)))
+    return list(data.batches(images, 100, data.normalization(images), [torch.arange(1000)]))
 
 
 class Watch(TorchDispatchMode):
@@ -176,7 +176,7 @@ class Watch(TorchDispatchMode):
 def test_a_step_looks_at_no_value_and_has_the_same_shapes_whatever_the_images(name, small_mnist, some_batches, run):
     """So a GPU is never waited for, and a CUDA graph can replay the step."""
     trainer = start(name, small_mnist, kind=GivenBatches, epochs=1, batch_size=100, ema_every=1)
-    images, labels, _ = some_batches[2]
+    images, labels, *_ = some_batches[2]
     trainer.given = [batch[:2] for batch in some_batches[:2]] + [(torch.zeros_like(images), labels)]
     noted, watches = [], contextlib.ExitStack()
     trainer.before = lambda: noted.append(watches.enter_context(Watch()))
@@ -200,7 +200,7 @@ def test_a_loss_that_is_not_finite_changes_no_weight_and_stops_at_the_epochs_end
     small_mnist, some_batches, run, inject, after
 ):
     trainer = start("default", small_mnist, kind=GivenBatches, epochs=1, batch_size=100)
-    images, labels, _ = some_batches[3]
+    images, labels, *_ = some_batches[3]
     trainer.given = [batch[:2] for batch in some_batches[:after]] + [(torch.full_like(images, torch.nan), labels)]
     weights = []
     trainer.before = lambda: weights.append([weight.detach().clone() for weight in trainer.model.parameters()])

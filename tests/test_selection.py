@@ -1,0 +1,124 @@
+"""Which images are shown, how often, and what a resumed training and several processes make of it."""
+
+import math
+
+import pytest
+import torch
+
+import recipes
+from selection import Selection
+
+CPU = torch.device("cpu")
+COUNT = 1050  # 10 batches of 100, and one of 50
+
+
+def start(all_reduce=lambda _: None, count=COUNT, **changes):
+    return Selection(recipes.change(recipes.Recipe(), {"batch_size": 100} | changes), count, CPU, all_reduce)
+
+
+def draws(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def show(selection, epoch, losses, seed=0):
+    """The rounds of an epoch, each image of which then has the loss that it is given."""
+    rounds = []
+    for index in selection.rounds(epoch, draws(seed)):
+        rounds.append(index)
+        selection.note(index, losses[index])
+    return rounds
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_with_all_kept_an_epoch_is_one_permutation(epoch):
+    (order,) = show(start(), epoch, torch.zeros(COUNT))
+    assert order.equal(torch.randperm(COUNT, generator=draws()))
+
+
+@pytest.mark.parametrize(
+    ("keep", "start_at", "expected"),
+    [
+        (0.2, 1, [[1050], [200] * 5 + [50]]),
+        (0.25, 1, [[1050], [300] * 3 + [150]]),
+        (0.2, 1.5, [[1050], [500, 200, 200, 150]]),
+        (0.2, 0, [[200] * 5 + [50]] * 2),
+        (0.5, 0.3, [[300, 500, 250], [500, 500, 50]]),
+        (0.001, 1, [[1050], [100] * 10 + [50]]),
+        (0.999, 1, [[1050], [1000, 50]]),
+        (0.2, 7, [[1050], [1050]]),
+    ],
+)
+def test_an_epoch_shows_as_many_images_as_there_are_in_whole_batches(keep, start_at, expected):
+    selection = start(keep=keep, keep_start=start_at)
+    for epoch, sizes in enumerate(expected, 1):
+        rounds = show(selection, epoch, torch.rand(COUNT))
+        assert [len(index) for index in rounds] == sizes
+        assert all(len(index.unique()) == len(index) for index in rounds)
+        assert sum(math.ceil(size / 100) for size in sizes) == 11
+    assert selection.shown.sum() == 2 * COUNT
+
+
+def test_a_round_has_the_hardest_and_others_by_chance():
+    losses = torch.rand(COUNT)
+
+    def second_epoch(seed):
+        selection = start(keep=0.2, keep_hardest=0.25)
+        show(selection, 1, losses)
+        return next(selection.rounds(2, draws(seed)))
+
+    first = second_epoch(0)
+    hardest = losses.topk(50).indices
+    assert torch.isin(hardest, first).all()
+    others = first[~torch.isin(first, hardest)]
+    assert 0.4 < losses[others].mean() < 0.6
+    assert not torch.isin(first[:50], hardest).all()  # they are not all in one batch
+    assert second_epoch(0).equal(first)
+    assert not second_epoch(1).equal(first)
+
+
+def test_the_losses_of_a_round_decide_about_the_next():
+    selection, losses = start(keep=0.2, keep_hardest=1.0), torch.linspace(1, 2, COUNT)
+    show(selection, 1, losses)
+    rounds = show(selection, 2, torch.zeros(COUNT))  # what is shown is learned
+    assert all(rounds[0].sort().values == torch.arange(850, 1050))
+    assert torch.cat(rounds).unique().numel() == COUNT
+
+
+def test_what_was_never_shown_comes_first():
+    selection = start(keep=0.2, keep_start=0.5, keep_hardest=1.0)
+    assert torch.cat(show(selection, 1, torch.ones(COUNT))).unique().numel() == COUNT
+
+
+def test_a_loss_that_is_no_number_stops_nothing():
+    selection = start(keep=0.2)
+    show(selection, 1, torch.full((COUNT,), math.nan))
+    assert len(torch.cat(show(selection, 2, torch.zeros(COUNT)))) == COUNT
+
+
+def test_processes_that_each_know_a_part_draw_as_one_that_knows_all():
+    losses, known = torch.rand(COUNT), []
+
+    def add_up(tensors):  # the other process has had the other losses
+        tensors[0].add_(losses[known[-1]] * (torch.arange(len(known[-1])) % 2 == 1))
+
+    alone, shared = start(keep=0.2), start(add_up, keep=0.2)
+    for epoch in (1, 2):
+        expected = show(alone, epoch, losses, epoch)
+        for index, whole in zip(shared.rounds(epoch, draws(epoch)), expected, strict=True):
+            known.append(index)
+            shared.note(index[::2], losses[index[::2]])
+            assert index.equal(whole)
+    assert shared.losses.equal(alone.losses)
+
+
+def test_it_goes_on_from_its_state():
+    selection, other, losses = start(keep=0.2), start(keep=0.2), torch.rand(COUNT)
+    show(selection, 1, losses)
+    other.load_state_dict(selection.state_dict())
+    assert all(map(torch.equal, show(selection, 2, losses), show(other, 2, losses)))
+
+
+@pytest.mark.parametrize(("field", "value"), [("keep", 0), ("keep", 1.1), ("keep_hardest", -0.1), ("keep_start", -1)])
+def test_a_share_out_of_range_is_refused(field, value):
+    with pytest.raises(ValueError, match=f"{field} must be"):
+        start(**{field: value})
