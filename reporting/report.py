@@ -23,7 +23,7 @@ import results
 import verdict
 from evaluate import Evaluation, evaluate, load_images
 from recipes import Recipe
-from reporting import commands, mistakes, plots, samples
+from reporting import commands, hardest, mistakes, plots, samples
 from reporting.model_summary import layer_table
 from reporting.pages import page, picture
 from reporting.sprites import Sprite, sprite
@@ -111,8 +111,10 @@ def render(
     evaluation: Evaluation,
     training: data.Images,
     tested: data.Images,
+    selection: dict[str, torch.Tensor],
 ) -> str:
-    """The report as HTML, for a deployable model. Raises UserError for results of a recipe with unknown fields."""
+    """The report as HTML, for a deployable model and what its checkpoint keeps of a Selection. Raises UserError for
+    results of a recipe with unknown fields."""
     recipe = recipes.change(Recipe(), result["recipe"])
     classes, drawn, listed = evaluation.classes, draw_random(len(tested)), mistakes.listed(evaluation)
     return page("report.html.jinja").render(
@@ -133,6 +135,9 @@ def render(
         mistake_images=tiles(tested, [mistake["index"] for mistake in listed]),
         random=[evaluation.mistake(index) for index in drawn],
         random_images=tiles(tested, drawn),
+        hardest=hardest.describe(selection, training, classes),
+        hardest_images=tiles(training, hardest.listed(selection)),
+        shown=hardest.shown(selection),
         augmented=augmented(training, len(classes), recipe, result["seed"]),
         layer_table=layer_table(model, data.get_dataset(recipe.dataset).input_shape),
         settings=settings(recipe),
@@ -158,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     rules = verdict.check(run_dir, arguments.data, device)
     trained = datetime.datetime.fromtimestamp(results.path(run_dir).stat().st_mtime, datetime.UTC)
     path = run_dir / "report.html"
-    text = render(result, trained, rules, model, state["epoch"], evaluation, training, tested)
+    text = render(result, trained, rules, model, state["epoch"], evaluation, training, tested, state["selection"])
     files.replace_file(path, text.encode())
     print(path)
     return 0

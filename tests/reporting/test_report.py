@@ -18,7 +18,7 @@ import model
 import recipes
 import results
 import verdict
-from reporting import mistakes, plots, report
+from reporting import hardest, mistakes, plots, report
 
 FASHION = data.DATASETS["fashion-mnist"].classes
 CHROMIUM = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
@@ -68,7 +68,8 @@ def render(evaluation, **recipe):
     trained = datetime.datetime(2026, 2, 3, 4, 5, tzinfo=datetime.UTC)
     rules = [verdict.Rule("accuracy", "55.00 % < 99.4 %", False)]
     network = model.build("fast", len(evaluation.classes))
-    return report.render(result, trained, rules, network, 3, evaluation, images, images)
+    selection = {"losses": torch.rand(count, generator=draws), "shown": torch.full((count,), 3, dtype=torch.int16)}
+    return report.render(result, trained, rules, network, 3, evaluation, images, images, selection)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,9 @@ def test_a_report_holds_the_result_the_settings_the_machine_and_every_picture(wr
     assert re.search(r"calibration error; mean confidence \d+\.\d\s%", written)
     page = Page(written)
     assert len(page.all("svg", role="img")) == 4  # accuracy, loss, learning rate, classes
-    assert len(page.all("svg", **{"class": "tile"})) == min(len(found["misclassified"]), plots.SHOWN) + report.RANDOM
+    assert len(page.all("svg", **{"class": "tile"})) == (
+        min(len(found["misclassified"]), plots.SHOWN) + report.RANDOM + hardest.LISTED
+    )
     assert len(page.all("img")) == 1  # the augmentation
     assert len(written.encode()) < LIMIT
 
@@ -154,7 +157,7 @@ def test_a_report_needs_no_network_and_is_well_formed(source, request):
 
 def test_a_report_of_900_mistakes_of_classes_with_names_shows_200_says_so_and_stays_small(many):
     assert "900 misclassified images, of which the 200 most confident are shown." in many
-    assert len(Page(many).all("svg", **{"class": "tile"})) == plots.SHOWN + report.RANDOM
+    assert len(Page(many).all("svg", **{"class": "tile"})) == plots.SHOWN + report.RANDOM + hardest.LISTED
     assert len(many.encode()) < LIMIT
 
 
