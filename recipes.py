@@ -72,6 +72,7 @@ class Recipe:
     ema_every: int = setting(1, "steps between two updates of the moving average", 1, 100_000)
     best_threshold: float = setting(0.0, "validation accuracy in percent below which no best model is saved", 0, 100)
     precision: str = setting("float32", "auto is bfloat16 where it is native", choices=("auto", "float32", "bfloat16"))
+    threads: int = setting(0, "of the processor, on whose number the digits depend; 0 for one a core", 0, 1024)
     cuda_graph: bool = setting(False, "replay forward and backward from a CUDA graph, on a GPU")
 
     degrees: float = setting(0.0, "augmentation: rotation by up to ± degrees", 0, 180)

@@ -184,7 +184,7 @@ def main(argv: list[str] | None = None) -> int:
             if first:
                 print("this run is finished already; --overwrite (make: OVERWRITE=1) trains it again")
         else:
-            devices.prepare()
+            devices.prepare(recipe.threads)
             trainer = Trainer(recipe, seed, device, data.load(recipe.dataset, arguments.data, "train", device))
             trainer.environment = environment.describe(device, trainer.precision)
             test = None if recipe.holdout else data.load(recipe.dataset, arguments.data, "test", device)

@@ -163,10 +163,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.recipe not in [*recipes.RECIPES, PUBLISHED]:
         parser.error(f"unknown recipe {arguments.recipe!r}; there are: {', '.join(recipes.RECIPES)}, {PUBLISHED}")
-    jobs = processor.cores() // processor.threads(processor.cores()) if arguments.jobs is None else arguments.jobs
-    if arguments.seeds < 1 or (arguments.jobs is not None and jobs < 1):
+    if arguments.seeds < 1 or (arguments.jobs is not None and arguments.jobs < 1):
         parser.error("--seeds and --jobs must be at least 1")
-    jobs = max(1, jobs)
     names = recipes.PUBLISHED if arguments.recipe == PUBLISHED else [arguments.recipe]
     changes = {} if arguments.epochs is None else {"epochs": arguments.epochs}
     try:
@@ -177,7 +175,9 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"{arguments.recipe} is a hold-out recipe: its runs have no test accuracy to record")
     flags = ["--data", str(arguments.data), "--device", arguments.device, *(["--overwrite"] * arguments.overwrite)]
     flags += [f"--{name}={value}" for name, value in changes.items()]
-    threads = processor.threads(jobs)
+    wanted, cores = chosen[0].threads, processor.cores()
+    jobs = arguments.jobs or max(1, cores // processor.threads(cores, wanted))
+    threads = processor.threads(jobs, wanted)
     with files.told(results.RECORDS, "could not be used"):
         files.make_dir(results.RECORDS)
     if not arguments.overwrite:

@@ -38,8 +38,8 @@ def cpuinfo(key: str) -> str:
     return match[1] if match else ""
 
 
-def prepare() -> None:
-    """Settings of torch that all computing here needs, whatever the device."""
-    torch.set_num_threads(processor.threads())
+def prepare(threads: int = 0) -> None:
+    """Settings of torch that all computing here needs, whatever the device; so many threads, or one a core."""
+    torch.set_num_threads(processor.threads(wanted=threads))
     torch.set_flush_denormal(True)  # denormal numbers make convolutions up to 40 times slower
     torch.backends.cudnn.deterministic = True

@@ -45,12 +45,12 @@ def cores() -> int:
     return max(1, min(bound, math.floor(min(quota(), bound))))
 
 
-def threads(processes: int = 1) -> int:
-    """How many threads each of so many processes gets: what OMP_NUM_THREADS (make: THREADS=) says, else a share of the
-    cores. Raises UserError where it says no number."""
+def threads(processes: int = 1, wanted: int = 0) -> int:
+    """How many threads each of so many processes gets: what OMP_NUM_THREADS (make: THREADS=) says, else as many as are
+    wanted, else a share of the cores. Raises UserError where it says no number."""
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # further numbers are of nested threads
     if not asked:
-        return max(1, cores() // processes)
+        return wanted or max(1, cores() // processes)
     if not asked.isdigit() or int(asked) < 1:
         raise UserError(f"OMP_NUM_THREADS (make: THREADS=) must be a number of threads, got {asked!r}")
     return int(asked)

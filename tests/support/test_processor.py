@@ -84,6 +84,12 @@ def test_affinity_quota_and_what_is_asked_decide_the_threads(
     assert processor.threads(processes) == threads
 
 
+@pytest.mark.parametrize(("asked", "expected"), [("", 3), ("2", 2)])
+def test_as_many_threads_as_are_wanted_unless_a_person_asks_for_others(monkeypatch, asked, expected):
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert processor.threads(wanted=3) == expected
+
+
 @pytest.mark.parametrize("asked", ["0", "-1", "two", "1.5"])
 def test_threads_that_are_no_number_are_a_line(monkeypatch, inject, asked):
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
