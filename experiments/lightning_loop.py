@@ -20,7 +20,6 @@ from model import build
 from recipes import Recipe
 from trainer import build_scheduler
 
-NAME, RECIPE = "lightning", "default"
 OFF = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)
 
 
@@ -60,13 +59,11 @@ def augmentation(recipe: Recipe) -> list:
     return [transforms.RandomAffine(recipe.degrees, (recipe.translate,) * 2, scale, recipe.shear)]
 
 
-def train(data_dir: str, stopwatch: Stopwatch) -> None:
-    """Train until the slice is over."""
-    recipe = recipes.get_recipe(RECIPE)
+def train(name: str, data_dir: str, stopwatch: Stopwatch) -> None:
+    """Train a recipe until the slice is over."""
+    recipe = recipes.get_recipe(name)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # what devices there are, and tips
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advises more workers
-        trainer = lightning.Trainer(
-            accelerator="cpu", max_epochs=recipe.epochs, callbacks=[Timing(stopwatch)], **OFF
-        )
+        trainer = lightning.Trainer(accelerator="cpu", max_epochs=recipe.epochs, callbacks=[Timing(stopwatch)], **OFF)
         trainer.fit(Module(recipe), published.loader(recipe, augmentation(recipe), data_dir))

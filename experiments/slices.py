@@ -46,7 +46,9 @@ class SliceTrainer(Trainer):
         """The slice is over."""
 
     def batches(self, epoch: int) -> Iterator[tuple]:
-        for batch in itertools.chain.from_iterable(super(SliceTrainer, self).batches(n) for n in itertools.count(epoch)):
+        for batch in itertools.chain.from_iterable(
+            super(SliceTrainer, self).batches(n) for n in itertools.count(epoch)
+        ):
             yield batch
             if self.stopwatch.add(batch[-1]):
                 raise self.Done

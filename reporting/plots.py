@@ -44,24 +44,23 @@ def canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return pyplot.subplots(figsize=(width, height), layout="constrained")
 
 
-def speeds(bench: dict[str, Any]) -> Figure:
-    """The benchmark's record: seconds per epoch of each recipe, as published and here."""
-    names = list(bench["speeds"])
-    longest = max(max(seconds) for ways in bench["speeds"].values() for seconds in ways.values())
-    figure, axes = canvas(8, 0.62 * len(names) + 1.2)
-    for row, name in enumerate(names):
-        ways = bench["speeds"][name]
-        for way, colour, shift in (("published", GREY, -0.2), ("here", BLUE, 0.2)):
-            if way in ways:
-                seconds = statistics.median(ways[way])
-                place = row + shift * ("published" in ways)
-                axes.barh(place, seconds, 0.38, color=colour)
-                axes.text(seconds + 0.01 * longest, place, f"{seconds:.1f} s", va="center")
-    axes.set_yticks(range(len(names)), [f"{name}\n{bench['parameters'][name]:,} parameters" for name in names])
-    axes.invert_yaxis()
-    axes.set_xlim(right=axes.get_xlim()[1] * 1.06)
-    axes.set_xlabel(f"seconds per epoch of {bench['images']:,} images")
-    axes.legend(["as published", "here"], loc="lower right")
+def speeds(bench: dict[str, Any], published: dict[str, Any], own: dict[str, Any]) -> Figure:
+    """Accuracy over the seconds of a training, on a logarithmic axis: of the published systems as they are trained
+    elsewhere, of this project's own recipes here. The speed is that of the benchmark's record, accuracy and epochs are
+    those of the records of the recipes: {name: record}. What has none is a line at its seconds."""
+    figure, axes = canvas(8, 4.2)
+    marks = []
+    for records, way, colour, style in ((published, "elsewhere", GREY, "none"), (own, "here", BLUE, "full")):
+        for name in records.keys() & bench["speeds"].keys():
+            seconds = records[name]["total_epochs"] * statistics.median(bench["speeds"][name][way])
+            error, deviation = error_of(records[name]["mean"]), records[name]["deviation"]
+            axes.errorbar(seconds, error, deviation, fmt="o", color=colour, fillstyle=style, markersize=7, capsize=3)
+            marks.append((seconds, error, name, colour))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
+    mark_error_axis(axes)
+    axes.set(xlabel="seconds of training", ylabel="accuracy %")
     return figure
 
 
