@@ -1,5 +1,5 @@
 """The published systems' own way to train, for the benchmark alone: PIL transforms image by image, a DataLoader, and
-torch's defaults. The five that are recipes here have two workers and look at the loss in every step, as their progress
+torch's defaults. Those that are recipes here have two workers and look at the loss in every step, as their progress
 bars do. pytorch/examples' mnist has none, and prints every tenth loss.
 
 A slice of a training, within an epoch, is all that is timed: schedules, which the speed does not depend on, are left
