@@ -7,13 +7,16 @@ seconds at a time and in several rounds, so that a machine whose speed drifts dr
 those of all training images at the speed of such a slice.
 """
 
+import contextlib
 import functools
+import itertools
 import math
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -28,14 +31,37 @@ import environment
 import model as models
 import recipes
 import results
+import train
 from evaluate import evaluate
 from experiments import published, records, tables
 from experiments.busy_loops import busy_loops
-from experiments.slices import SliceTrainer, Stopwatch
+from experiments.stopwatch import Stopwatch
+from trainer import Trainer
 
 ENDLESS = 1000  # epochs, of which a slice is looked at
 LIGHTNING = "lightning"
 HERE = {**{name: name for name in (*recipes.PUBLISHED, *recipes.OWN)}, LIGHTNING: "default"}  # {system: its recipe}
+
+
+class SliceTrainer(Trainer):
+    """A trainer that stops where a stopwatch says so."""
+
+    class Done(Exception):
+        """The slice is over."""
+
+    def batches(self, epoch: int) -> Iterator[tuple]:
+        for batch in itertools.chain.from_iterable(
+            super(SliceTrainer, self).batches(n) for n in itertools.count(epoch)
+        ):
+            yield batch
+            if self.stopwatch.add(batch[-1]):
+                raise self.Done
+
+    def run(self, stopwatch: Stopwatch) -> None:
+        """Train until the slice is over."""
+        self.stopwatch = stopwatch
+        with contextlib.suppress(self.Done):
+            train.train(self, None, Path(), lambda: None)
 
 
 class Bench:
@@ -53,10 +79,10 @@ class Bench:
         recipe = recipes.get_recipe(name, epochs=ENDLESS, dataset=recipes.Recipe().dataset)
         return SliceTrainer(recipe, 0, torch.device("cpu"), self.images)
 
-    def seconds_per_epoch(self, train: Callable[[Stopwatch], None]) -> float:
+    def seconds_per_epoch(self, training: Callable[[Stopwatch], None]) -> float:
         """Those of a training, at the speed of a slice."""
         stopwatch = Stopwatch(self.limit)
-        train(stopwatch)
+        training(stopwatch)
         return stopwatch.seconds_for(self.count)
 
     def speeds(self) -> dict[str, dict[str, list[float]]]:
@@ -72,11 +98,11 @@ class Bench:
             for name, ways in speeds.items():
                 say(f"round {turn + 1} of {self.rounds}: {name}")
                 if name in elsewhere:
-                    train = functools.partial(elsewhere[name], self.data_dir)
-                    ways.setdefault("elsewhere", []).append(self.seconds_per_epoch(train))
+                    training = functools.partial(elsewhere[name], self.data_dir)
+                    ways.setdefault("elsewhere", []).append(self.seconds_per_epoch(training))
                 if name in HERE:
-                    train = self.trainer(HERE[name]).run
-                    ways.setdefault("here", []).append(self.seconds_per_epoch(train))
+                    training = self.trainer(HERE[name]).run
+                    ways.setdefault("here", []).append(self.seconds_per_epoch(training))
         return speeds
 
     def parts(self, name: str) -> dict[str, float]:

@@ -15,7 +15,7 @@ from torchvision import transforms
 import data
 import recipes
 from experiments import published
-from experiments.slices import Stopwatch
+from experiments.stopwatch import Stopwatch
 from model import build
 from recipes import Recipe
 from trainer import build_scheduler

@@ -17,7 +17,7 @@ from torchvision import datasets, transforms
 
 import data
 import recipes
-from experiments.slices import Stopwatch
+from experiments.stopwatch import Stopwatch
 from model import build
 from recipes import Recipe
 

@@ -15,9 +15,9 @@ import torch
 import model as models
 import recipes
 import results
-from experiments import benchmark, lightning_loop, published, slices, tables
+from experiments import benchmark, lightning_loop, published, tables
 from experiments.busy_loops import busy_loops
-from experiments.slices import Stopwatch
+from experiments.stopwatch import WARM_UP_BATCHES, Stopwatch
 
 FOUND = {
     "speeds": {
@@ -52,10 +52,10 @@ FOUND = {
 
 def test_seconds_an_epoch_are_those_of_the_images_seen_after_the_first_batches(monkeypatch):
     clock = itertools.count()
-    monkeypatch.setattr(slices.time, "perf_counter", lambda: next(clock))  # a second a batch
+    monkeypatch.setattr("experiments.stopwatch.time.perf_counter", lambda: next(clock))  # a second a batch
     warm = []
     stopwatch = Stopwatch(2.5, on_warm=lambda: warm.append(next(clock)))
-    batches = [1000] * slices.WARM_UP_BATCHES + [10, 20, 30]
+    batches = [1000] * WARM_UP_BATCHES + [10, 20, 30]
     assert [stopwatch.add(images) for images in batches] == [False] * (len(batches) - 1) + [True]
     assert warm == [0]
     assert stopwatch.seconds_for(600) == pytest.approx(3 / 60 * 600)
@@ -63,7 +63,7 @@ def test_seconds_an_epoch_are_those_of_the_images_seen_after_the_first_batches(m
 
 def test_a_slice_is_over_after_so_many_batches():
     stopwatch = Stopwatch(math.inf, 2)
-    assert [stopwatch.add(1) for _ in range(slices.WARM_UP_BATCHES + 2)].index(True) == slices.WARM_UP_BATCHES + 1
+    assert [stopwatch.add(1) for _ in range(WARM_UP_BATCHES + 2)].index(True) == WARM_UP_BATCHES + 1
 
 
 def test_the_headline_compares_medians_of_whole_trainings():

@@ -1,17 +1,11 @@
-"""Slices of trainings: the seconds per epoch at the speed that a training keeps for a while.
+"""The stopwatch of a slice of a training: the seconds per epoch at the speed that it keeps for a while.
 
 The first batches, which wait for loaders and caches, are left out.
 """
 
-import contextlib
-import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import train
-from trainer import Trainer
+from collections.abc import Callable
 
 WARM_UP_BATCHES = 3
 
@@ -37,24 +31,3 @@ class Stopwatch:
     def seconds_for(self, images: int) -> float:
         """The seconds that so many images take at the speed of the slice."""
         return self.seconds / self.images * images
-
-
-class SliceTrainer(Trainer):
-    """A trainer that stops where a stopwatch says so."""
-
-    class Done(Exception):
-        """The slice is over."""
-
-    def batches(self, epoch: int) -> Iterator[tuple]:
-        for batch in itertools.chain.from_iterable(
-            super(SliceTrainer, self).batches(n) for n in itertools.count(epoch)
-        ):
-            yield batch
-            if self.stopwatch.add(batch[-1]):
-                raise self.Done
-
-    def run(self, stopwatch: Stopwatch) -> None:
-        """Train until the slice is over."""
-        self.stopwatch = stopwatch
-        with contextlib.suppress(self.Done):
-            train.train(self, None, Path(), lambda: None)
