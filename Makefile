@@ -146,7 +146,7 @@ records: environment data ## RECIPE with seeds 0 to SEEDS-1, into results/record
 	@$(call refuse,CONFIG)$(call refuse,LR)$(call refuse,HOLDOUT)$(call refuse,DATASET)$(call refuse,NPROC)$(PYTHON) -m experiments.records "$(RECIPE)" \
 		--seeds "$(SEEDS)" $(if $(JOBS),--jobs "$(JOBS)") --device "$(DEVICE)" --data "$(DATA)" $(if $(EPOCHS),--epochs "$(EPOCHS)") $(OVERWRITING)
 
-bench: environment data ## time the published systems and this one; QUICK=1: a minute
+bench: with-bench data ## time other systems and this one; QUICK=1: a minute
 	@$(PYTHON) -m experiments.benchmark --data "$(DATA)" $(if $(filter $(YES),$(QUICK)),--quick)
 
 readme: environment ## write the records into the tables of README and docs
@@ -191,7 +191,7 @@ environment:
 	@$(INSTALL)
 
 development:
-	@$(INSTALL) requirements-dev.txt requirements-predict.txt requirements-export.txt requirements-demo.txt
+	@$(INSTALL) requirements-dev.txt requirements-predict.txt requirements-export.txt requirements-demo.txt requirements-bench.txt
 
 # What one target alone needs is installed by it.
 with-%:

@@ -2,12 +2,13 @@
 
     python -m experiments.benchmark [--quick] [--data data]     tables, results/records/bench.json and bench.png
 
-The way each recipe was published (published.py) and this project's way take turns, for seconds at a time and in several
-rounds, so that a machine whose speed drifts drifts for all. Seconds per epoch are those of all training images at the
-speed of such a slice; the first batches, which wait for loaders and caches, are left out.
+The way each system is trained elsewhere (published.py, lightning_loop.py) and this project's way take turns, for
+seconds at a time and in several rounds, so that a machine whose speed drifts drifts for all. Seconds per epoch are
+those of all training images at the speed of such a slice.
 """
 
 import contextlib
+import functools
 import itertools
 import math
 import statistics
@@ -32,51 +33,35 @@ import recipes
 import results
 import train
 from evaluate import evaluate
-from experiments import records, tables
-from reporting import plots
+from experiments import published, records, tables
+from experiments.busy_loops import busy_loops
+from experiments.stopwatch import Stopwatch
 from trainer import Trainer
 
-RECORD = results.RECORDS / "bench.json"
-PLOT = results.RECORDS / "bench.png"
 ENDLESS = 1000  # epochs, of which a slice is looked at
-WARM_UP_BATCHES = 3
+LIGHTNING = "lightning"
+HERE = {**{name: name for name in (*recipes.PUBLISHED, *recipes.OWN)}, LIGHTNING: "default"}  # {system: its recipe}
 
 
 class SliceTrainer(Trainer):
-    """A trainer that stops after a slice: `seconds` and `seen` (images) are those behind its warm-up."""
+    """A trainer that stops where a stopwatch says so."""
 
     class Done(Exception):
         """The slice is over."""
 
-    on_warm: Callable[[], None] = staticmethod(lambda: None)  # called when the warm-up is over
-
     def batches(self, epoch: int) -> Iterator[tuple]:
-        endless = itertools.chain.from_iterable(super(SliceTrainer, self).batches(n) for n in itertools.count(epoch))
-        yield from itertools.islice(endless, WARM_UP_BATCHES)
-        self.on_warm()
-        start, self.seen = time.perf_counter(), 0
-        for index, batch in enumerate(endless, 1):
+        for batch in itertools.chain.from_iterable(
+            super(SliceTrainer, self).batches(n) for n in itertools.count(epoch)
+        ):
             yield batch
-            self.seen, self.seconds = self.seen + batch[-1], time.perf_counter() - start  # it has been trained on
-            if self.seconds > self.limit or index == self.max_batches:
+            if self.stopwatch.add(batch[-1]):
                 raise self.Done
 
-    def run(self, limit: float, max_batches: float = math.inf) -> float:
-        """Train a slice; returns the seconds per epoch at its speed."""
-        self.limit, self.max_batches = limit, max_batches
+    def run(self, stopwatch: Stopwatch) -> None:
+        """Train until the slice is over."""
+        self.stopwatch = stopwatch
         with contextlib.suppress(self.Done):
             train.train(self, None, Path(), lambda: None)
-        return self.seconds / self.seen * len(self.train_images)
-
-
-def time_slice(counts: Iterator[int], images: int, limit: float) -> float:
-    """Seconds for so many images at the speed of a training, given as an iterator over the sizes of its batches."""
-    for _ in range(WARM_UP_BATCHES):
-        next(counts)
-    seen, start = 0, time.perf_counter()
-    while time.perf_counter() - start < limit or not seen:
-        seen += next(counts)
-    return (time.perf_counter() - start) / seen * images
 
 
 class Bench:
@@ -90,23 +75,34 @@ class Bench:
         self.rounds, self.limit, self.batches = (1, 0.5, 20) if quick else (3, 2.5, 60)
 
     def trainer(self, name: str) -> SliceTrainer:
-        """A recipe about to be trained on the CPU."""
-        return SliceTrainer(recipes.get_recipe(name, epochs=ENDLESS), 0, torch.device("cpu"), self.images)
+        """A recipe about to be trained on the CPU, on the images that all have here."""
+        recipe = recipes.get_recipe(name, epochs=ENDLESS, dataset=recipes.Recipe().dataset)
+        return SliceTrainer(recipe, 0, torch.device("cpu"), self.images)
+
+    def seconds_per_epoch(self, training: Callable[[Stopwatch], None]) -> float:
+        """Those of a training, at the speed of a slice."""
+        stopwatch = Stopwatch(self.limit)
+        training(stopwatch)
+        return stopwatch.seconds_for(self.count)
 
     def speeds(self) -> dict[str, dict[str, list[float]]]:
-        """{recipe: {"published": [seconds per epoch, a round each], "here": […]}}, the two in turns."""
-        from experiments import published  # with torchvision and PIL, seconds that making a README need not wait for
+        """{system: {"elsewhere": [seconds per epoch, a round each], "here": […]}}, the two in turns."""
+        from experiments import lightning_loop  # seconds that a mistyped flag need not wait for
 
-        speeds = {name: {"published": [], "here": []} for name in published.TRANSFORMS}
-        speeds |= {name: {"here": []} for name in recipes.OWN}
+        elsewhere = {name: functools.partial(published.train, name) for name in recipes.PUBLISHED} | {
+            published.EXAMPLES: published.train_examples,
+            LIGHTNING: functools.partial(lightning_loop.train, HERE[LIGHTNING]),
+        }
+        speeds = {name: {} for name in dict.fromkeys((*elsewhere, *HERE))}
         for turn in range(self.rounds):
             for name, ways in speeds.items():
                 say(f"round {turn + 1} of {self.rounds}: {name}")
-                if "published" in ways:
-                    batches = published.train(name, self.data_dir)
-                    ways["published"].append(time_slice(batches, self.count, self.limit))
-                    batches.close()  # its loader's processes end here
-                ways["here"].append(self.trainer(name).run(self.limit))
+                if name in elsewhere:
+                    training = functools.partial(elsewhere[name], self.data_dir)
+                    ways.setdefault("elsewhere", []).append(self.seconds_per_epoch(training))
+                if name in HERE:
+                    training = self.trainer(HERE[name]).run
+                    ways.setdefault("here", []).append(self.seconds_per_epoch(training))
         return speeds
 
     def parts(self, name: str) -> dict[str, float]:
@@ -131,15 +127,16 @@ class Bench:
 
         trainer.optimizer.register_step_pre_hook(clock_optimizer(-1))
         trainer.optimizer.register_step_post_hook(clock_optimizer(1))
-        trainer.on_warm = lambda: spent.update(dict.fromkeys(spent, 0.0))
+        stopwatch = Stopwatch(math.inf, self.batches, lambda: spent.update(dict.fromkeys(spent, 0.0)))
         with (
             timed(augmentation, "augment", "augmentation"),
             timed(trainer.model, "forward", "forward"),
             timed(torch.Tensor, "backward", "backward"),
             timed(models.EMA, "update", "EMA"),
         ):
-            total = trainer.run(math.inf, self.batches)
-        parts = {part: seconds / trainer.seen * self.count for part, seconds in spent.items()} | {"total": total}
+            trainer.run(stopwatch)
+        parts = {part: seconds / stopwatch.images * self.count for part, seconds in spent.items()}
+        parts["total"] = stopwatch.seconds_for(self.count)
         parts["evaluation"] = clock(lambda: evaluate(trainer.eval_model, self.test, trainer.classes))
         with tempfile.TemporaryDirectory(dir=results.RECORDS) as folder:
             state = trainer.state_dict() | {"epoch": 1}
@@ -156,17 +153,35 @@ class Bench:
                 records.finish_training(process, name)
             return results.read(folder), time.perf_counter() - start
 
-    def scaling(self, name: str) -> list[tuple[int, int, float]]:
-        """(processes, threads of each, seconds per epoch) of a training on one core, and on all cores both ways."""
-        cores, scaling = 2 ** int(math.log2(min(processor.cores(), 32))), []  # so that processes can share a batch
-        for processes, threads in dict.fromkeys(((1, 1), (1, cores), (cores, 1))):
-            say(f"{name} in {processes} processes of {threads} threads")
-            scaling.append((processes, threads, self.train(name, processes, threads, epochs=1)[0]["training_time"]))
+    def scaling(self, name: str) -> list[tuple[int, int, list[float]]]:
+        """(processes, threads of each, [seconds of an epoch, a round each]) of a training on one core, two and so on,
+        by threads and by processes."""
+        counts = [2**power for power in range(min(processor.cores(), 32).bit_length())]  # processes share a batch
+        places = dict.fromkeys(place for count in counts for place in ((1, count), (count, 1)))
+        scaling = [(*place, []) for place in places]
+        for turn in range(self.rounds):
+            for processes, threads, seconds in scaling:
+                say(f"round {turn + 1} of {self.rounds}: {name} in {processes} processes of {threads} threads")
+                seconds.append(self.train(name, processes, threads, epochs=1)[0]["training_time"])
         return scaling
+
+    def busy(self, name: str) -> list[dict[str, Any]]:
+        """[{"threads": …, "alone": [images/s, a round each], "beside": […]}] of a training with one thread and with
+        all, alone and beside as many busy loops as there are cores."""
+        rows = [{"threads": count, "alone": [], "beside": []} for count in sorted({1, processor.cores()})]
+        for turn in range(self.rounds):
+            for way, loops in (("alone", 0), ("beside", processor.cores())):
+                with busy_loops(loops):
+                    for row in rows:
+                        say(f"round {turn + 1} of {self.rounds}: {name} with {row['threads']} threads, {way}")
+                        torch.set_num_threads(row["threads"])
+                        row[way].append(self.count / self.seconds_per_epoch(self.trainer(name).run))
+        devices.prepare()
+        return rows
 
     def measure(self) -> dict[str, Any]:
         """The record."""
-        bench = {"speeds": self.speeds(), "whole": [], "parts": {}, "scaling": []}
+        bench = {"speeds": self.speeds(), "whole": [], "parts": {}, "scaling": [], "busy": []}
         for turn in range(0 if self.quick else self.rounds):
             say(f"whole training of fast, {turn + 1} of {self.rounds}")
             run, wall = self.train("fast", seed=turn)
@@ -176,11 +191,16 @@ class Bench:
             say(f"where the time of {name} goes")
             bench["parts"][name] = self.parts(name)
         if not self.quick:
-            bench["scaling"] = self.scaling("fast")
+            bench |= {"scaling": self.scaling("fast"), "busy": self.busy("fast")}
         say("")
         return bench | {
             "images": self.count,
-            "parameters": {name: self.trainer(name).total_parameters for name in bench["speeds"]},
+            "parameters": {name: self.trainer(recipe).total_parameters for name, recipe in HERE.items()}
+            | {published.EXAMPLES: models.count_parameters(published.examples_model())},
+            "epochs": {  # of what has no record
+                published.EXAMPLES: published.EXAMPLES_EPOCHS,
+                LIGHTNING: recipes.RECIPES[HERE[LIGHTNING]].epochs,
+            },
             "environment": environment.describe(torch.device("cpu"), self.trainer("default").precision),
         }
 
@@ -210,9 +230,9 @@ def main(argv: list[str] | None = None) -> int:
     bench = Bench(arguments.data, arguments.quick).measure()
     print(tables.render("speed", bench))
     if not arguments.quick:
-        files.write_json(RECORD, bench)
-        plots.save(PLOT, plots.speeds, bench)
-        print(f"\n{RECORD}, {PLOT}")
+        path = cli.project_path(str(results.RECORDS / "bench.json"))
+        files.write_json(path, bench)
+        print(f"\n{path}, {tables.draw_speeds(path.parent)}")
     return 0
 
 

@@ -1,8 +1,9 @@
-"""The tables of README and docs: sections between markers, written from the committed records and the Makefile.
+"""The tables of README and docs: sections between markers, written from the committed records and the Makefile; and
+the picture of the benchmark, drawn from them.
 
     python -m experiments.tables
 
-Their text is in tables.md.jinja.
+The text of the tables is in tables.md.jinja.
 """
 
 import json
@@ -18,6 +19,7 @@ import jinja2
 
 import recipes
 import results
+from reporting import plots
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / results.RECORDS
@@ -46,6 +48,15 @@ def content(section: str) -> Any:
         return read_records()
     name = {"verdict": "default", "published": "published"}.get(section, "bench")
     return json.loads((RECORDS / f"{name}.json").read_bytes())
+
+
+def draw_speeds(folder: Path = RECORDS) -> Path:
+    """Draw bench.png from the records in a folder, whose test images are the benchmark's; returns its path."""
+    bench, published = (json.loads((folder / f"{name}.json").read_bytes()) for name in ("bench", "published"))
+    dataset = recipes.Recipe().dataset
+    records = {name: record for name, record in read_records(folder).items() if record["recipe"]["dataset"] == dataset}
+    plots.save(folder / "bench.png", plots.speeds, bench, published, records)
+    return folder / "bench.png"
 
 
 def spread(values: list[float], digits: int, with_range: bool = True) -> str:
@@ -93,6 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     cli.Parser(description="Write the tables of README and docs from the records.").parse_args(argv)
     for name in SECTIONS:
         files.replace_file(ROOT / name, renew(name).encode())
+    draw_speeds()
     return 0
 
 

@@ -44,25 +44,55 @@ def canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return pyplot.subplots(figsize=(width, height), layout="constrained")
 
 
-def speeds(bench: dict[str, Any]) -> Figure:
-    """The benchmark's record: seconds per epoch of each recipe, as published and here."""
-    names = list(bench["speeds"])
-    longest = max(max(seconds) for ways in bench["speeds"].values() for seconds in ways.values())
-    figure, axes = canvas(8, 0.62 * len(names) + 1.2)
-    for row, name in enumerate(names):
-        ways = bench["speeds"][name]
-        for way, colour, shift in (("published", GREY, -0.2), ("here", BLUE, 0.2)):
-            if way in ways:
-                seconds = statistics.median(ways[way])
-                place = row + shift * ("published" in ways)
-                axes.barh(place, seconds, 0.38, color=colour)
-                axes.text(seconds + 0.01 * longest, place, f"{seconds:.1f} s", va="center")
-    axes.set_yticks(range(len(names)), [f"{name}\n{bench['parameters'][name]:,} parameters" for name in names])
-    axes.invert_yaxis()
-    axes.set_xlim(right=axes.get_xlim()[1] * 1.06)
-    axes.set_xlabel(f"seconds per epoch of {bench['images']:,} images")
-    axes.legend(["as published", "here"], loc="lower right")
+def speeds(bench: dict[str, Any], published: dict[str, Any], own: dict[str, Any]) -> Figure:
+    """The benchmark's record beside those of recipes, {name: record}: accuracy over the seconds of a training, of the
+    published systems as they are trained elsewhere and of this project's own recipes here. What has no record is a line
+    at its seconds."""
+    figure, axes = canvas(8, 4.5)
+    legend, marks = {}, {}
+    for records, way, colour, style, label in (
+        (own, "here", BLUE, "full", "this project, ± standard deviation"),
+        (published, "elsewhere", GREY, "none", "published systems"),
+    ):
+        for name in [name for name in bench["speeds"] if name in records]:
+            mean, deviation, epochs = (records[name][key] for key in ("mean", "deviation", "total_epochs"))
+            place = epochs * statistics.median(bench["speeds"][name][way]), error_of(mean)
+            settings = {"fmt": "o", "color": colour, "fillstyle": style, "markersize": 7, "capsize": 3}
+            legend[label], marks[name] = axes.errorbar(*place, deviation, **settings), place
+    mark_error_axis(axes)
+    errors = [error for _, error in marks.values()]
+    axes.set_ylim(1.4 * max(errors), min(errors) / 1.4)
+    for name, epochs in bench["epochs"].items():
+        seconds = epochs * statistics.median(bench["speeds"][name]["elsewhere"])
+        legend["only timed"] = axes.axvline(seconds, color=GREY, linestyle=":")
+        axes.annotate(name, (seconds, 0), (-3, 4), ("data", "axes fraction"), "offset points", rotation=90, ha="right")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    axes.set(xlabel="seconds of training", ylabel="accuracy %")
+    axes.margins(x=0.08)
+    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=len(legend))
+    place_names(axes, marks)
     return figure
+
+
+def place_names(axes: Axes, marks: dict[str, tuple[float, float]]) -> None:
+    """Write names beside their marks, each on the first side where it covers nothing and stays within the axes, else on
+    the last."""
+    axes.figure.draw_without_rendering()  # lays it out
+    taken = [artist.get_window_extent() for artist in (*axes.texts, *axes.lines)]
+    for name, place in marks.items():
+        text = None
+        for x, y in ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1)):
+            if text:
+                text.remove()
+            ha, va = ("center", "left", "right")[x], ("center", "bottom", "top")[y]
+            text = axes.annotate(name, place, (6 * x, 6 * y), textcoords="offset points", ha=ha, va=va)
+            box = text.get_window_extent()
+            if axes.bbox.count_contains(box.corners()) == 4 and not box.count_overlaps(taken):
+                break
+        taken.append(box)
 
 
 def range_test(curve: dict[str, list[float]], suggestions: dict[str, float]) -> Figure:

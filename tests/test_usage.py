@@ -326,6 +326,8 @@ def test_a_bad_variable_of_make_is_one_line_and_fails(mnist_folder, inject, word
         (["export", "RECIPE=fast"], "run=$(.venv/bin/python results.py --recipe fast --seed 0 --data data )"),
         (["demo", "RUNS=a b", "PORT=8080"], "-m deployment.demo a b --data data --device auto --port 8080"),
         (["demo"], "requirements.txt requirements-demo.txt"),
+        (["bench", "QUICK=1"], "requirements.txt requirements-bench.txt"),
+        (["bench", "QUICK=1"], "-m experiments.benchmark --data data --quick"),
         (["site", "OUT=site", "RUN=a"], "-m deployment.demo a --data data --device auto --out site --build-only"),
         (["new-model", "NAME=mine"], "-m support.new_model mine"),
         (["train", "LOG=tensorboard"], "requirements.txt requirements-tensorboard.txt"),

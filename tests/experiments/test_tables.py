@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -34,6 +35,19 @@ def test_claims_stand_beside_what_was_reproduced(tmp_path):
     assert set(re.findall(r"^\| `([\w-]+)`", text, re.MULTILINE)) == set(recipes.PUBLISHED)
     several = tables.render("published", {**found, "mnist-7824": {**found["mnist-7824"], "mean_ci95": [99.2, 99.3]}})
     assert "99.25 (99.20 to 99.30)" in several
+
+
+def test_the_picture_shows_the_records_of_the_same_test_images(tmp_path, monkeypatch):
+    found = {"default": "mnist", "fast": "fashion-mnist"}
+    for name, dataset in found.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({"recipe": {"dataset": dataset}}))
+    for name in ("bench", "published"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"name": name}))
+    saved = []
+    monkeypatch.setattr(tables.plots, "save", lambda *content: saved.append(content))
+    path = tables.draw_speeds(tmp_path)
+    own = {"default": {"recipe": {"dataset": "mnist"}}}
+    assert saved == [(path, tables.plots.speeds, {"name": "bench"}, {"name": "published"}, own)]
 
 
 ENVIRONMENT = ("UV_TORCH_BACKEND", "OMP_NUM_THREADS", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
