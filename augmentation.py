@@ -52,8 +52,9 @@ def affine(
     grid = sampling_grid(images.shape[-1], angle, translate, scale, shear)
     if padding_mode == "border":
         return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    # Zeros outside of (image - fill) are `fill` outside of the image.
-    return functional.grid_sample(images - fill, grid, padding_mode="zeros", align_corners=False) + fill
+    if fill:  # zeros outside of (image - fill) are `fill` outside of the image
+        return functional.grid_sample(images - fill, grid, padding_mode="zeros", align_corners=False) + fill
+    return functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
 
 
 def sampling_grid(width: int, angle: Tensor, translate: Tensor, scale: Tensor, shear: Tensor) -> Tensor:

@@ -185,7 +185,7 @@ class Images:
 
     def to_float(self) -> Tensor:
         """The pixels as floats in 0..1."""
-        return self.pixels.float().div_(255)
+        return self.pixels / 255
 
 
 def load(name: str, data_dir: Path | str, part: str, device: torch.device | str = "cpu") -> Images:

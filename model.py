@@ -29,7 +29,7 @@ class Normalize(nn.Module):
         self.mean, self.std = mean, std
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return (pixels - self.mean) / self.std
+        return (pixels - self.mean).div_(self.std)
 
 
 def pooled_block(

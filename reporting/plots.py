@@ -19,6 +19,7 @@ import matplotlib
 import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 import checkpoint
@@ -67,14 +68,43 @@ def speeds(bench: dict[str, Any], published: dict[str, Any], own: dict[str, Any]
         legend["only timed"] = axes.axvline(seconds, color=GREY, linestyle=":")
         axes.annotate(name, (seconds, 0), (-3, 4), ("data", "axes fraction"), "offset points", rotation=90, ha="right")
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    mark_numbers(axes.xaxis)
     axes.set(xlabel="seconds of training", ylabel="accuracy %")
     axes.margins(x=0.08)
     figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=len(legend))
     place_names(axes, marks)
     return figure
+
+
+def frontier(claims: dict[str, list[tuple[int, float]]], own: dict[str, dict[str, Any]]) -> Figure:
+    """Accuracy over the number of parameters: what others claim, {how it was picked: [(parameters, accuracy)]}, and
+    records of this project's recipes, {name: record}."""
+    figure, axes = canvas(8, 4.5)
+    marks = {name: (record["total_parameters"], error_of(record["mean"])) for name, record in own.items()}
+    for name, place in marks.items():
+        settings = {"fmt": "o", "color": BLUE, "markersize": 7, "capsize": 3, "label": "this project, mean ± deviation"}
+        axes.errorbar(*place, own[name]["deviation"], **settings)
+    for (picked, found), mark in zip(claims.items(), "sDo", strict=True):
+        for parameters, accuracy in found:
+            settings = {"color": GREY, "fillstyle": "none", "label": f"published: {picked}"}
+            axes.plot(parameters, error_of(accuracy), mark, **settings)
+    mark_error_axis(axes)
+    axes.set_ylim(axes.get_ylim()[0], min(error for _, error in marks.values()) / 1.3)
+    axes.set_xscale("log")
+    mark_numbers(axes.xaxis)
+    axes.set(xlabel="trainable parameters", ylabel="accuracy %")
+    axes.margins(x=0.08)
+    named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=2)
+    place_names(axes, marks)
+    return figure
+
+
+def mark_numbers(axis: Axis) -> None:
+    """Mark a logarithmic axis at 1, 2 and 5 times the powers of ten."""
+    axis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_locator(matplotlib.ticker.NullLocator())
 
 
 def place_names(axes: Axes, marks: dict[str, tuple[float, float]]) -> None:
