@@ -85,7 +85,7 @@ def check_earlier(recipe: Recipe, seeds: int, threads: int) -> None:
 def start_training(flags: list[str], threads: int, processes: int = 1) -> subprocess.Popen:
     """Start train.py with these flags, in processes of so many threads each, which end with this one."""
     launcher = ["-m", "support.launch", str(processes)] if processes > 1 else []
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "END_WITH_PARENT": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "END_WITH_PARENT": str(os.getpid())}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, *launcher, *TRAIN, *flags], env=environment, **pipes)
 
@@ -103,10 +103,10 @@ def finish_training(process: subprocess.Popen, name: str) -> str:
 
 
 def train_all(
-    trainings: list[tuple[Recipe, int]], jobs: int, threads: int, flags: list[str]
+    trainings: list[tuple[Recipe, int]], jobs: int, threads: int, flags: list[str], folder: Path = results.RUNS
 ) -> Iterator[results.Result]:
-    """The results of recipes with seeds, `jobs` at a time with so many threads each, as they are done. When one fails,
-    all are stopped."""
+    """The results of recipes, changed or not, with seeds, `jobs` at a time with so many threads each, as they are done.
+    Each is trained into a run of the folder. When one fails, all are stopped."""
     running, lock, stopped = [], threading.Lock(), threading.Event()
 
     def stop() -> None:
@@ -116,10 +116,13 @@ def train_all(
                 process.terminate()
 
     def train(recipe: Recipe, seed: int) -> results.Result:
+        run_dir = folder / run_name(recipe, seed)
+        changes = [f"--{name.replace('_', '-')}={value}" for name, value in recipes.differences(recipe).items()]
+        place = ["--seed", str(seed), "--out", str(run_dir)]
         with lock:
             if stopped.is_set():
                 raise UserError("stopped")
-            process = start_training(["--recipe", recipe.name, "--seed", str(seed), *flags], threads)
+            process = start_training(["--recipe", recipe.name, *changes, *place, *flags], threads)
             running.append(process)
         try:
             warnings = finish_training(process, f"{recipe.name} seed {seed}")
@@ -128,7 +131,7 @@ def train_all(
             raise
         if warnings:
             tqdm.write(warnings, file=sys.stderr)
-        return results.read(results.RUNS / run_name(recipe, seed))
+        return results.read(run_dir)
 
     with ThreadPoolExecutor(min(jobs, len(trainings))) as pool:
         try:
@@ -138,6 +141,11 @@ def train_all(
         except BaseException:
             stop()
             raise
+
+
+def jobs_at_once() -> int:
+    """How many trainings fill the cores."""
+    return max(1, processor.cores() // processor.threads(processor.cores()))
 
 
 def record_path(name: str, record: dict[str, Any], is_own: bool) -> Path:
@@ -163,10 +171,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.recipe not in [*recipes.RECIPES, PUBLISHED]:
         parser.error(f"unknown recipe {arguments.recipe!r}; there are: {', '.join(recipes.RECIPES)}, {PUBLISHED}")
-    jobs = processor.cores() // processor.threads(processor.cores()) if arguments.jobs is None else arguments.jobs
-    if arguments.seeds < 1 or (arguments.jobs is not None and jobs < 1):
+    jobs = jobs_at_once() if arguments.jobs is None else arguments.jobs
+    if arguments.seeds < 1 or jobs < 1:
         parser.error("--seeds and --jobs must be at least 1")
-    jobs = max(1, jobs)
     names = recipes.PUBLISHED if arguments.recipe == PUBLISHED else [arguments.recipe]
     changes = {} if arguments.epochs is None else {"epochs": arguments.epochs}
     try:
@@ -176,7 +183,6 @@ def main(argv: list[str] | None = None) -> int:
     if chosen[0].holdout:
         parser.error(f"{arguments.recipe} is a hold-out recipe: its runs have no test accuracy to record")
     flags = ["--data", str(arguments.data), "--device", arguments.device, *(["--overwrite"] * arguments.overwrite)]
-    flags += [f"--{name}={value}" for name, value in changes.items()]
     threads = processor.threads(jobs)
     with files.told(results.RECORDS, "could not be used"):
         files.make_dir(results.RECORDS)
