@@ -271,6 +271,7 @@ MAKE = [
     (["records", "LR=auto"], "takes RECIPE, not LR"),
     (["records", "DATASET=fashion-mnist"], "takes RECIPE, not DATASET"),
     (["records", "NPROC=2"], "takes RECIPE, not NPROC"),
+    (["sweep", "EPOCHS=2"], "takes RECIPE, not EPOCHS: put it into FILE"),
     (["records", "SEEDS=0"], "--seeds"),
     (["records", "JOBS=x"], "x"),
 ]

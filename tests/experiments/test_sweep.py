@@ -189,6 +189,23 @@ def test_optuna_looks_for_candidates_in_ranges(place):
     assert states() == {TrialState.COMPLETE: 4}
 
 
+def test_what_optuna_had_picked_when_it_was_stopped_is_trained_by_the_next_command(place, monkeypatch, inject):
+    file = write("seeds = 1\ntrials = 2\n[ranges]\nlearning_rate = {low = 0.01, high = 1.0}\n")
+
+    def stop(*_):
+        inject("Ctrl-C in a search")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(study.Worker, "train_seeds", stop)
+        sweep.main([file])
+    assert states() == {TrialState.FAIL: 1, TrialState.WAITING: 2}
+    assert sweep.main([file, "--jobs", "1"]) == 0
+    assert states() == {TrialState.FAIL: 1, TrialState.COMPLETE: 2}
+    picked = trials()[0].params
+    assert [trial.params for trial in trials()].count(picked) == 2
+
+
 def test_a_candidate_that_fails_is_named_and_the_others_are_ranked(place, inject, capsys):
     inject("loss that is not finite")
     assert sweep.main([write("seeds = 2\n[grid]\nlearning_rate = [9.0, 0.4]\n"), "--jobs", "1"]) == 0
