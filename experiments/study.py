@@ -109,7 +109,8 @@ def open_study(sweep: Sweep, name: str, url: str, folder: Path) -> optuna.Study:
         for index in range(sweep.trials):
             earlier = [trial for trial in study.get_trials() if trial.user_attrs.get("candidate") == index]
             if all(trial.state == TrialState.FAIL for trial in earlier):
-                params = earlier[-1].params if earlier else sweep.candidates[index] if sweep.candidates else {}
+                picked = next((trial.params for trial in reversed(earlier) if trial.params), {})  # and not finished
+                params = sweep.candidates[index] if sweep.candidates else picked
                 study.enqueue_trial(params, user_attrs={"candidate": index})
     return study
 

@@ -223,13 +223,16 @@ def test_a_candidate_that_two_processes_put_into_the_queue_is_trained_once(place
 
     def open_twice(*arguments):
         found = open_study(*arguments)
-        found.enqueue_trial({"learning_rate": 0.1}, user_attrs={"candidate": 0})
+        found.enqueue_trial({"learning_rate": 0.1}, user_attrs={"candidate": 1})
         return found
 
     monkeypatch.setattr(study, "open_study", open_twice)
-    assert sweep.main([write("seeds = 1\n[grid]\nlearning_rate = [0.1]\n"), "--jobs", "1"]) == 0
-    assert states() == {TrialState.COMPLETE: 1, TrialState.FAIL: 1}
-    assert len(trained()) == 1
+    file = write("seeds = 1\n[grid]\nlearning_rate = [9.0, 0.1]\n")
+    for again in (0, 1):  # the one that fails is tried again, as itself
+        assert sweep.main([file, "--jobs", "1"]) == 0
+        assert states() == {TrialState.COMPLETE: 1, TrialState.FAIL: 2 + 2 * again}
+        assert len(trained()) == 1
+        assert {trial.params["learning_rate"] for trial in trials() if trial.params} == {9.0, 0.1}
 
 
 def test_show_ranks_and_makes_nothing(place, capsys):
