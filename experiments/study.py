@@ -79,7 +79,16 @@ def told(url: str) -> Iterator[None]:
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:
-    """A database by its URL, made where it is an SQLite file that is missing."""
+    """A database by its URL, with its tables, which are made where they are missing."""
+    try:
+        return connect(url)
+    except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):  # another process was making them
+        time.sleep(1)
+        return connect(url)
+
+
+def connect(url: str) -> optuna.storages.RDBStorage:
+    """A database by its URL, as `open_storage`, where no other process opens it for the first time too."""
     is_sqlite = url.startswith("sqlite")
     storage = optuna.storages.RDBStorage(
         url,
