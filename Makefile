@@ -22,14 +22,16 @@ NAME ?=
 BASE ?=
 SEEDS ?= 3
 JOBS ?=
+FILE ?=
+STORAGE ?=
 QUICK ?=
 MINIMUM ?=
 MINIMUM_CLASS ?= 98
 MAXIMUM_LOSS ?= 0.1
 DATA ?= data
 VENV ?= .venv
-VARIABLES = RECIPE DATASET SEED EPOCHS LR CONFIG HOLDOUT DEVICE THREADS NPROC LOG OUT OVERWRITE RUN RUNS IMAGE JSON SHOW PORT NAME BASE SEEDS JOBS QUICK MINIMUM \
-	MINIMUM_CLASS MAXIMUM_LOSS DATA VENV SYSTEM_PYTHON
+VARIABLES = RECIPE DATASET SEED EPOCHS LR CONFIG HOLDOUT DEVICE THREADS NPROC LOG OUT OVERWRITE RUN RUNS IMAGE JSON SHOW PORT NAME BASE SEEDS JOBS FILE STORAGE QUICK \
+	MINIMUM MINIMUM_CLASS MAXIMUM_LOSS DATA VENV SYSTEM_PYTHON
 
 # Windows has its programs elsewhere, and its Python another name.
 WINDOWS := $(filter Windows_NT,$(OS))
@@ -51,7 +53,7 @@ NAME_RUN = run=$(if $(RUN),"$(RUN)",$$($(PYTHON) results.py $(SETTINGS)))
 # The same where a person has said which, else the best finished one.
 BEST_RUN = $(if $(strip $(RUN) $(foreach name,RECIPE DATASET SEED EPOCHS LR CONFIG HOLDOUT OUT,$(call given,$(name),$($(name))))),$(NAME_RUN),run=)
 DEMO = $(foreach run,$(RUN) $(RUNS),"$(run)") --data "$(DATA)" --device "$(DEVICE)" $(if $(OUT),--out "$(OUT)")
-refuse = $(if $(call given,$1,$($1)),$(error make $@ takes RECIPE, not $1: put it into recipes.py))
+refuse = $(if $(call given,$1,$($1)),$(error make $@ takes RECIPE, not $1: put it into $(or $2,recipes.py)))
 # One process needs no launcher; several start through torchrun.
 LAUNCH = $(PYTHON) $(if $(filter-out 1,$(NPROC)),-m support.launch "$(NPROC)")
 PYTEST = $(PYTHON) -m pytest -q
@@ -64,7 +66,7 @@ export OMP_NUM_THREADS := $(THREADS)
 endif
 
 .NOTPARALLEL:
-.PHONY: help environment development setup env-update data train find-lr show-model show-augmentation evaluate report compare summary records bench \
+.PHONY: help environment development setup env-update data train find-lr show-model show-augmentation evaluate report compare summary records sweep bench \
 	readme predict export demo site notebook new-model view-results check-results check-params check-model check-all test test-quick test-faults test-model test-training lint clean clean-checkpoints
 
 ##@ start
@@ -146,6 +148,11 @@ records: environment data ## RECIPE with seeds 0 to SEEDS-1, into results/record
 	@$(call refuse,CONFIG)$(call refuse,LR)$(call refuse,HOLDOUT)$(call refuse,DATASET)$(call refuse,NPROC)$(PYTHON) -m experiments.records "$(RECIPE)" \
 		--seeds "$(SEEDS)" $(if $(JOBS),--jobs "$(JOBS)") --device "$(DEVICE)" --data "$(DATA)" $(if $(EPOCHS),--epochs "$(EPOCHS)") $(OVERWRITING)
 
+sweep: with-sweep data ## candidates from FILE on held-out images, with Optuna; ranked
+	@$(foreach name,DATASET SEED EPOCHS LR CONFIG HOLDOUT NPROC SEEDS,$(call refuse,$(name),FILE))$(PYTHON) -m experiments.sweep $(if $(FILE),"$(FILE)") \
+		$(call given,RECIPE,--recipe "$(RECIPE)") $(if $(STORAGE),--storage "$(STORAGE)") $(if $(JOBS),--jobs "$(JOBS)") \
+		$(if $(filter $(YES),$(SHOW)),--show) --device "$(DEVICE)" --data "$(DATA)"
+
 bench: with-bench data ## time other systems and this one; QUICK=1: a minute
 	@$(PYTHON) -m experiments.benchmark --data "$(DATA)" $(if $(filter $(YES),$(QUICK)),--quick)
 
@@ -184,14 +191,14 @@ clean: ## remove caches; runs, data and environment stay
 	@rm -rf .pytest_cache .ruff_cache .hypothesis
 
 clean-checkpoints: ## remove the checkpoints of all runs; results.json stays
-	@rm -rf results/*/checkpoints
+	@rm -rf results/*/checkpoints results/sweeps/*/*/checkpoints
 
 # Looks at what there is before it does anything: see the script.
 environment:
 	@$(INSTALL)
 
 development:
-	@$(INSTALL) requirements-dev.txt requirements-predict.txt requirements-export.txt requirements-demo.txt requirements-bench.txt
+	@$(INSTALL) requirements-dev.txt requirements-predict.txt requirements-export.txt requirements-demo.txt requirements-sweep.txt requirements-bench.txt
 
 # What one target alone needs is installed by it.
 with-%:

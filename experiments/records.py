@@ -85,7 +85,7 @@ def check_earlier(recipe: Recipe, seeds: int, threads: int) -> None:
 def start_training(flags: list[str], threads: int, processes: int = 1) -> subprocess.Popen:
     """Start train.py with these flags, in processes of so many threads each, which end with this one."""
     launcher = ["-m", "support.launch", str(processes)] if processes > 1 else []
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "END_WITH_PARENT": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "END_WITH_PARENT": str(os.getpid())}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, *launcher, *TRAIN, *flags], env=environment, **pipes)
 
@@ -103,10 +103,10 @@ def finish_training(process: subprocess.Popen, name: str) -> str:
 
 
 def train_all(
-    trainings: list[tuple[Recipe, int]], jobs: int, threads: int, flags: list[str]
+    trainings: list[tuple[Recipe, int]], jobs: int, threads: int, flags: list[str], folder: Path = results.RUNS
 ) -> Iterator[results.Result]:
-    """The results of recipes with seeds, `jobs` at a time with so many threads each, as they are done. When one fails,
-    all are stopped."""
+    """The results of recipes, changed or not, with seeds, `jobs` at a time with so many threads each, as they are done.
+    Each is trained into a run of the folder. When one fails, all are stopped."""
     running, lock, stopped = [], threading.Lock(), threading.Event()
 
     def stop() -> None:
@@ -116,10 +116,13 @@ def train_all(
                 process.terminate()
 
     def train(recipe: Recipe, seed: int) -> results.Result:
+        run_dir = folder / run_name(recipe, seed)
+        changes = [f"--{name.replace('_', '-')}={value}" for name, value in recipes.differences(recipe).items()]
+        place = ["--seed", str(seed), "--out", str(run_dir)]
         with lock:
             if stopped.is_set():
                 raise UserError("stopped")
-            process = start_training(["--recipe", recipe.name, "--seed", str(seed), *flags], threads)
+            process = start_training(["--recipe", recipe.name, *changes, *place, *flags], threads)
             running.append(process)
         try:
             warnings = finish_training(process, f"{recipe.name} seed {seed}")
@@ -128,7 +131,7 @@ def train_all(
             raise
         if warnings:
             tqdm.write(warnings, file=sys.stderr)
-        return results.read(results.RUNS / run_name(recipe, seed))
+        return results.read(run_dir)
 
     with ThreadPoolExecutor(min(jobs, len(trainings))) as pool:
         try:
@@ -138,6 +141,11 @@ def train_all(
         except BaseException:
             stop()
             raise
+
+
+def jobs_at_once(wanted: int = 0) -> int:
+    """How many trainings fill the cores, of one thread each or as many as are wanted."""
+    return max(1, processor.cores() // processor.threads(processor.cores(), wanted))
 
 
 def record_path(name: str, record: dict[str, Any], is_own: bool) -> Path:
@@ -174,10 +182,8 @@ def main(argv: list[str] | None = None) -> int:
     if chosen[0].holdout:
         parser.error(f"{arguments.recipe} is a hold-out recipe: its runs have no test accuracy to record")
     flags = ["--data", str(arguments.data), "--device", arguments.device, *(["--overwrite"] * arguments.overwrite)]
-    flags += [f"--{name}={value}" for name, value in changes.items()]
-    wanted, cores = chosen[0].threads, processor.cores()
-    jobs = arguments.jobs or max(1, cores // processor.threads(cores, wanted))
-    threads = processor.threads(jobs, wanted)
+    jobs = arguments.jobs or jobs_at_once(chosen[0].threads)
+    threads = processor.threads(jobs, chosen[0].threads)
     with files.told(results.RECORDS, "could not be used"):
         files.make_dir(results.RECORDS)
     if not arguments.overwrite:

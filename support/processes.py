@@ -48,8 +48,10 @@ def process_group(device_type: str) -> Iterator[torch.device]:
 
 
 def end_with_parent() -> None:
-    """End this process when its launcher has ended without ending it, as after SIGKILL."""
-    parent = os.getppid()
+    """End this process when what started it has ended without ending it, as after SIGKILL: its launcher, or the process
+    that END_WITH_PARENT names, which may have ended before this one came so far."""
+    is_direct_child = not distributed.is_torchelastic_launched() and os.name != "nt"  # Windows' venv has one between
+    parent = int(os.environ["END_WITH_PARENT"]) if is_direct_child else os.getppid()
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

@@ -22,12 +22,12 @@ import recipes
 import results
 import train
 import verdict
-from experiments import benchmark, records, tables
+from experiments import benchmark, records, sweep, tables
 from reporting import find_lr, plots, report, rules, samples
 
 SCRIPTS = (
     *(benchmark, data, environment, evaluate, find_lr, launch, plots),
-    *(records, report, results, rules, samples, tables, train),
+    *(records, report, results, rules, samples, sweep, tables, train),
 )
 
 
@@ -93,6 +93,11 @@ USAGE = [
     (records, ["fast", "--seeds", "0"], "--seeds"),
     (records, ["fast", "--jobs", "-1"], "--jobs"),
     (records, ["fast", "--seeds", "many"], "many"),
+    (sweep, [], "file"),
+    (sweep, ["none.toml"], "none.toml"),
+    (sweep, ["none.yaml"], "must end in .json or .toml"),
+    (sweep, ["none.toml", "--recipe", "quick"], "'quick'"),
+    (sweep, ["none.toml", "--jobs", "0"], "--jobs"),
     (launch, ["0", "train.py"], "got 0"),
     (launch, ["1000", "train.py"], "got 1000"),
     (launch, ["two", "train.py"], "two"),
@@ -266,6 +271,7 @@ MAKE = [
     (["records", "LR=auto"], "takes RECIPE, not LR"),
     (["records", "DATASET=fashion-mnist"], "takes RECIPE, not DATASET"),
     (["records", "NPROC=2"], "takes RECIPE, not NPROC"),
+    (["sweep", "EPOCHS=2"], "takes RECIPE, not EPOCHS: put it into FILE"),
     (["records", "SEEDS=0"], "--seeds"),
     (["records", "JOBS=x"], "x"),
 ]
@@ -334,6 +340,12 @@ def test_a_bad_variable_of_make_is_one_line_and_fails(mnist_folder, inject, word
         (["train", "LOG=tensorboard"], "--log tensorboard"),
         (["train", "VENV=my env"], "support/install.py my env requirements.txt"),
         (["records", "RECIPE=published", "SEEDS=1"], "-m experiments.records published --seeds 1"),
+        (["sweep", "FILE=a.toml"], "requirements.txt requirements-sweep.txt"),
+        (["sweep", "FILE=a.toml"], "-m experiments.sweep a.toml --device auto"),
+        (
+            ["sweep", "FILE=a.toml", "RECIPE=mine", "STORAGE=postgresql://host/x", "JOBS=2", "SHOW=1"],
+            "-m experiments.sweep a.toml --recipe mine --storage postgresql://host/x --jobs 2 --show",
+        ),
     ],
 )
 def test_make_passes_on_what_it_is_given(words, passed_on):

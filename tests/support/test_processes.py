@@ -127,6 +127,13 @@ def test_when_the_launcher_is_killed_its_processes_end_too(start, tmp_path, inje
         assert not results.read(tmp_path / "run")["finished"]
 
 
+def test_a_training_whose_parent_was_gone_before_it_looked_ends_too(launch, inject):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    inject("parent that was killed in its first seconds")
+    assert launch("--epochs", 5000, END_WITH_PARENT=str(gone.pid)).end()[0] == 1
+
+
 @pytest.mark.parametrize(
     "stops", [(2,), *(pytest.param(stops, marks=pytest.mark.slow) for stops in [(1,), (3,), (1, 2, 3)])]
 )
