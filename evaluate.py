@@ -168,7 +168,7 @@ def summarize(state: dict[str, Any], total_parameters: int, evaluation: Evaluati
     recipe, history = state["recipe"], state["history"]
     summary = {
         "schema": results.SCHEMA,
-        "finished": len(history) == recipe["epochs"],
+        "finished": len(history) >= recipe["epochs"],
         "recipe": recipe,
         "identity": state["identity"],
         "classes": state["classes"],

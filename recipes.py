@@ -33,7 +33,7 @@ class Recipe:
     name: str = setting("default", "the recipe's name")
     architecture: str = setting("default", "a model of model.py, which lists them")
     dataset: str = setting("mnist", "mnist, fashion-mnist or another data set of data.py")
-    epochs: int = setting(15, "passes over the training images", 1, 100_000)
+    epochs: float = setting(15, "passes over the training images, the last perhaps a part of one", 1e-3, 100_000)
     batch_size: int = setting(128, "images per step", 1, 100_000)
     validation_images: int = setting(50, "training images held out for validation", 1, 1_000_000)
     holdout: bool = setting(False, "tune on the validation images: the test images are never loaded")
@@ -96,6 +96,11 @@ class Recipe:
             raise UserError(
                 f"finder_end_lr must be above finder_start_lr, {self.finder_start_lr}, got {self.finder_end_lr}"
             )
+
+    def steps(self, images: int) -> tuple[int, int]:
+        """The steps of an epoch of so many images, and of all epochs."""
+        steps, (whole, part) = math.ceil(images / self.batch_size), divmod(self.epochs, 1)
+        return steps, int(whole) * steps + (max(1, round(part * steps)) if part else 0)
 
 
 def validate(field: dataclasses.Field, value: Any) -> None:
@@ -237,11 +242,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type="path", help="the run's folder (default: results/<recipe>-seed<seed>)")
     group = parser.add_argument_group("fields of the recipe", "the default stands where a recipe says nothing else")
     for field in FIELDS:
-        kind = parse_boolean if field.type is bool else field.type
+        kind = {bool: parse_boolean, float: number}.get(field.type, field.type)
         choices = ("true", "false") if field.type is bool else field.metadata["choices"]
         limits = f"{{{','.join(choices)}}}" if choices else field.type.__name__.upper()
         text = f"{field.metadata['help']} (default: {shown(field.default)})"
         group.add_argument(f"--{field.name.replace('_', '-')}", type=kind, metavar=limits, help=text)
+
+
+def number(text: str) -> float:
+    """The value of a flag that takes a number: whole ones stay whole."""
+    return int(text) if text.strip().isdigit() else float(text)
 
 
 def parse_boolean(text: str) -> bool:

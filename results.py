@@ -82,7 +82,7 @@ class Result(TypedDict):
     classes: Annotated[list[str], msgspec.Meta(min_length=2)]
     seed: Count
     total_parameters: Count
-    total_epochs: Positive
+    total_epochs: Annotated[float, msgspec.Meta(gt=0)]
     preparation_seconds: Seconds
     training_time: Seconds
     best_validation_accuracy: Percent
@@ -183,7 +183,7 @@ def epoch_head(holdout: bool) -> str:
     return f"  epoch  {'lr':>7}  train loss  {'%':>5}  val loss  {'%':>5}{tested}      s"
 
 
-def epoch_row(history: list[Epoch], epochs: int, threshold: float) -> str:
+def epoch_row(history: list[Epoch], epochs: float, threshold: float) -> str:
     """The last of so many epochs; a star where its model is the best so far on the validation images, and kept."""
     entry, figures = history[-1], []
     for part, width in (("train", 10), ("val", 8), ("test", 9)):
@@ -191,7 +191,7 @@ def epoch_row(history: list[Epoch], epochs: int, threshold: float) -> str:
             # Fifty validation images allow no more than steps of 2 %, so no zeros are added to their accuracy.
             digits = ".4g" if part == "val" else ".2f"
             figures.append(f"{entry[f'{part}_loss']:{width}.4f}  {entry[f'{part}_accuracy']:>5{digits}}")
-    number = f"{entry['epoch']}/{epochs}"
+    number = f"{entry['epoch']}/{epochs:g}"
     star = " *" if is_best(history, threshold) else ""
     seconds = f"{entry['seconds']:.{1 if entry['seconds'] < 1000 else 0}f}"
     return f"{number:>7}  {entry['lr']:7.3g}  {'  '.join(figures)}  {seconds:>5}{star}"

@@ -25,18 +25,24 @@ class Selection:
         self.losses = torch.full((count,), math.inf, device=device)
         self.shown = torch.zeros(count, dtype=torch.int16, device=device)
 
+    def images(self, epoch: int) -> int:
+        """How many images an epoch shows: as many as there are, but in a last one that is a part."""
+        count, (steps, total) = len(self.losses), self.recipe.steps(len(self.losses))
+        is_last = epoch == math.ceil(self.recipe.epochs)
+        return min(count, self.recipe.batch_size * (total - steps * (epoch - 1))) if is_last else count
+
     def plan(self, epoch: int) -> list[tuple[int, int]]:
         """(images, how many of them by their loss) of each round of an epoch. The first has what comes before the
         recipe's keep_start. All but the last are whole batches: an epoch has as many steps as without selection."""
-        recipe, count = self.recipe, len(self.losses)
+        recipe, count, shown = self.recipe, len(self.losses), self.images(epoch)
 
         def whole_batches(share: float) -> int:
             batches = round(share * count / recipe.batch_size)
-            return count if share >= 1 else min(count, recipe.batch_size * batches)
+            return shown if share >= 1 else min(shown, recipe.batch_size * batches)
 
         first = whole_batches(1 if recipe.keep == 1 else max(0, recipe.keep_start - epoch + 1))
-        starts = range(first, count, max(recipe.batch_size, whole_batches(recipe.keep)))
-        sizes = [end - start for start, end in itertools.pairwise([*starts, count])]
+        starts = range(first, shown, max(recipe.batch_size, whole_batches(recipe.keep)))
+        sizes = [end - start for start, end in itertools.pairwise([*starts, shown])]
         return [(first, 0)] * (first > 0) + [(size, round(recipe.keep_hardest * size)) for size in sizes]
 
     def rounds(self, epoch: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -6,6 +6,7 @@ and every field of a recipe as a flag. The same command started again resumes fr
 with the same weights, bit for bit, as an uninterrupted run on the same machine and number of threads and processes.
 """
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -38,7 +39,7 @@ def train(trainer: Trainer, test_images: data.Images | None, run_dir: Path, chec
     optimizer, scheduler = trainer.optimizer, trainer.scheduler
     forward = cuda_graphs.GraphedModel(model) if recipe.cuda_graph else model
 
-    for epoch in range(len(trainer.history) + 1, recipe.epochs + 1):
+    for epoch in range(len(trainer.history) + 1, math.ceil(recipe.epochs) + 1):
         start = time.perf_counter()
         meter = Meter(epoch, recipe.epochs, len(trainer.train_images), trainer.device)
         model.train()
@@ -137,7 +138,7 @@ def train_in(
         start_or_resume(trainer, run_dir, state)
         if state:
             checkpoint.rotate(run_dir, len(trainer.history))  # the last save may have been stopped before it
-        if len(trainer.history) == trainer.recipe.epochs:  # stopped between its last checkpoint and its results
+        if len(trainer.history) >= trainer.recipe.epochs:  # stopped between its last checkpoint and its results
             evaluation = evaluate(trainer.eval_model, test_images or trainer.validation_images, trainer.classes)
             results.write(run_dir, summarize(state, trainer.total_parameters, evaluation))
         else:

@@ -7,7 +7,6 @@ generator's state. The loop itself is in train.py.
 import copy
 import dataclasses
 import hashlib
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,13 +47,15 @@ def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     return optimizer
 
 
-def build_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> LRScheduler:
-    """The recipe's torch schedule, stepped per batch, a plateau per epoch. Raises UserError for too few steps."""
+def build_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer, images: int) -> LRScheduler:
+    """The recipe's torch schedule for epochs of so many images, stepped per batch, a plateau per epoch. Raises
+    UserError for too few steps."""
+    steps_per_epoch, steps = recipe.steps(images)
     if recipe.schedule == "plateau":
         names = "factor", "patience", "threshold", "min_lr"
         return ReduceLROnPlateau(optimizer, **{name: getattr(recipe, f"plateau_{name}") for name in names})
     if recipe.schedule == "one_cycle":
-        names, steps = ("div_factor", "final_div_factor", "cycle_momentum"), recipe.epochs * steps_per_epoch
+        names = "div_factor", "final_div_factor", "cycle_momentum"
         settings = {name: getattr(recipe, name) for name in names} | {"pct_start": float(recipe.pct_start)}
         try:
             return OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, **settings)
@@ -140,7 +141,6 @@ class Trainer:
         self.check_last_batch((count - 1) % recipe.batch_size + 1)
         self.ema = models.EMA(self.model, recipe.ema_decay) if recipe.ema_decay else None
         self.selection = Selection(recipe, count, device, processes.all_reduce)
-        self.steps_per_epoch = math.ceil(count / recipe.batch_size)
         self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing, reduction="none")
         self.precision = devices.resolve_precision(recipe.precision, device)
         self.use_lr(recipe.learning_rate)
@@ -173,7 +173,7 @@ class Trainer:
         """Make optimizer and schedule afresh, at this learning rate."""
         recipe = dataclasses.replace(self.recipe, learning_rate=learning_rate)
         self.optimizer = build_optimizer(recipe, self.model)
-        self.scheduler = build_scheduler(recipe, self.optimizer, self.steps_per_epoch)
+        self.scheduler = build_scheduler(recipe, self.optimizer, len(self.train_images))
 
     def autocast(self) -> torch.autocast:
         """The context of the forward pass: bfloat16 where the recipe wants it and the device computes in it."""

@@ -51,7 +51,7 @@ def format_rules(rules: list[Rule]) -> str:
     return "\n".join(f"{'✓' if rule.passed else '✗'} {rule.name:{width}}  {rule.measured}" for rule in rules)
 
 
-def below(name: str, value: int, limit: int, more: str = "") -> Rule:
+def below(name: str, value: float, limit: int, more: str = "") -> Rule:
     """The rule that a number stays below a limit."""
     return Rule(name, f"{value:,} {'<' if value < limit else '≥'} {limit:,}{more}", value < limit)
 
@@ -161,7 +161,7 @@ def check(
         wrong.append(f"the history ends otherwise than with {evaluation.accuracy:.2f} %, which the weights reach")
     rules = [
         below("parameters", count, PARAMETER_LIMIT),
-        below("epochs", epochs, EPOCH_LIMIT) if epochs == total else Rule("epochs", f"{epochs} of {total}", False),
+        below("epochs", total, EPOCH_LIMIT) if epochs >= total else Rule("epochs", f"{epochs} of {total}", False),
         *accuracy_rules(result, evaluation, dataset, minimum),
         kept(model_rules(model, dataset)),
     ]

@@ -232,7 +232,7 @@ def main(argv: list[str] | None = None) -> int:
     if not arguments.quick:
         path = cli.project_path(str(results.RECORDS / "bench.json"))
         files.write_json(path, bench)
-        print(f"\n{path}, {tables.draw_speeds(path.parent)}")
+        print(f"\n{path}, {tables.draw('bench.png', path.parent)}")
     return 0
 
 

@@ -4,6 +4,7 @@ average of the weights is left out.
 """
 
 import logging
+import math
 import warnings
 
 import lightning.pytorch as lightning
@@ -24,11 +25,11 @@ OFF = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "e
 
 
 class Module(lightning.LightningModule):
-    """A recipe as a LightningModule."""
+    """A recipe as a LightningModule, for epochs of so many images."""
 
-    def __init__(self, recipe: Recipe):
+    def __init__(self, recipe: Recipe, images: int):
         super().__init__()
-        self.recipe = recipe
+        self.recipe, self.images = recipe, images
         self.model = build(recipe.architecture, len(data.get_dataset(recipe.dataset).classes))
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
@@ -39,7 +40,7 @@ class Module(lightning.LightningModule):
         recipe = self.recipe
         settings = {"weight_decay": recipe.weight_decay, "nesterov": recipe.nesterov}
         optimizer = torch.optim.SGD(self.parameters(), recipe.learning_rate, recipe.momentum, **settings)
-        scheduler = build_scheduler(recipe, optimizer, self.trainer.estimated_stepping_batches // recipe.epochs)
+        scheduler = build_scheduler(recipe, optimizer, self.images)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
@@ -65,5 +66,7 @@ def train(name: str, data_dir: str, stopwatch: Stopwatch) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # what devices there are, and tips
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advises more workers
-        trainer = lightning.Trainer(accelerator="cpu", max_epochs=recipe.epochs, callbacks=[Timing(stopwatch)], **OFF)
-        trainer.fit(Module(recipe), published.loader(recipe, augmentation(recipe), data_dir))
+        settings = {"accelerator": "cpu", "max_epochs": math.ceil(recipe.epochs), **OFF}
+        loader = published.loader(recipe, augmentation(recipe), data_dir)
+        trainer = lightning.Trainer(callbacks=[Timing(stopwatch)], **settings)
+        trainer.fit(Module(recipe, len(loader.dataset)), loader)

@@ -166,7 +166,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, help="runs at a time (default: as many as fill the cores)")
     parser.add_data()
     parser.add_device()
-    parser.add_argument("--epochs", type=int, help="instead of the recipe's own")
+    parser.add_argument("--epochs", type=recipes.number, help="instead of the recipe's own")
     parser.add_argument("--overwrite", action="store_true", help="train all of them again")
     arguments = parser.parse_args(argv)
     if arguments.recipe not in [*recipes.RECIPES, PUBLISHED]:

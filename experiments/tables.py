@@ -19,6 +19,7 @@ import jinja2
 
 import recipes
 import results
+from experiments import frontier
 from reporting import plots
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +30,7 @@ START, END = "<!-- {}: written by make readme -->", "<!-- end of {} -->"
 SECTIONS = {
     "README.md": ("verdict", "results", "headline"),
     "docs/speed.md": ("speed",),
+    "docs/records.md": ("goals", "claims"),
     "docs/reproduced.md": ("published",),
     "docs/development.md": ("targets",),
 }
@@ -44,19 +46,42 @@ def content(section: str) -> Any:
     """What a section shows: records, the benchmark, or the targets of the Makefile."""
     if section == "targets":
         return re.findall(r"^([a-z-]+):[^#\n]*## (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    if section == "results":
+    if section in ("results", "goals"):
         return read_records()
+    if section == "claims":
+        return frontier.CLAIMS
     name = {"verdict": "default", "published": "published"}.get(section, "bench")
     return json.loads((RECORDS / f"{name}.json").read_bytes())
 
 
-def draw_speeds(folder: Path = RECORDS) -> Path:
-    """Draw bench.png from the records in a folder, whose test images are the benchmark's; returns its path."""
-    bench, published = (json.loads((folder / f"{name}.json").read_bytes()) for name in ("bench", "published"))
+def mnist_records(folder: Path) -> dict[str, dict[str, Any]]:
+    """{recipe: record} of those whose accuracy is that of MNIST's test images."""
     dataset = recipes.Recipe().dataset
-    records = {name: record for name, record in read_records(folder).items() if record["recipe"]["dataset"] == dataset}
-    plots.save(folder / "bench.png", plots.speeds, bench, published, records)
-    return folder / "bench.png"
+    return {name: record for name, record in read_records(folder).items() if record["recipe"]["dataset"] == dataset}
+
+
+def speeds(folder: Path = RECORDS) -> tuple[dict[str, Any], ...]:
+    """What plots.speeds shows of the records in a folder, whose test images are the benchmark's."""
+    bench, published = (json.loads((folder / f"{name}.json").read_bytes()) for name in ("bench", "published"))
+    return bench, published, mnist_records(folder)
+
+
+def sizes(folder: Path = RECORDS) -> tuple[dict[str, Any], ...]:
+    """What plots.frontier shows of the records in a folder."""
+    claims = {}
+    for claim in frontier.CLAIMS:
+        claims.setdefault(claim.picked, []).append((claim.parameters, claim.accuracy))
+    return claims, mnist_records(folder)
+
+
+PICTURES = {"bench.png": (plots.speeds, speeds), "frontier.png": (plots.frontier, sizes)}
+
+
+def draw(name: str, folder: Path = RECORDS) -> Path:
+    """Draw a picture from the records in a folder, into it; returns its path."""
+    plot, content = PICTURES[name]
+    plots.save(folder / name, plot, *content(folder))
+    return folder / name
 
 
 def spread(values: list[float], digits: int, with_range: bool = True) -> str:
@@ -79,6 +104,7 @@ def render(section: str, shown: Any) -> str:
     """A section as Markdown, of what it shows."""
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.globals |= {"wilson_interval": intervals.wilson_interval, "test_images": TEST_IMAGES}
+    environment.globals |= {"goals_of": frontier.GOALS}
     environment.filters |= {"median": statistics.median, "spread": spread, "extract": lambda key, spent: spent[key]}
     module = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).module
     text = re.sub(r"[ \t]+$", "", str(getattr(module, section)(shown)), flags=re.MULTILINE)
@@ -104,7 +130,8 @@ def main(argv: list[str] | None = None) -> int:
     cli.Parser(description="Write the tables of README and docs from the records.").parse_args(argv)
     for name in SECTIONS:
         files.replace_file(ROOT / name, renew(name).encode())
-    draw_speeds()
+    for name in PICTURES:
+        draw(name)
     return 0
 
 

@@ -6,6 +6,7 @@ The SVG has the page's own font and colours, so that one copy serves light and d
 outside of itself, and the same plot gives the same text, whenever it is drawn.
 """
 
+import hashlib
 import io
 import re
 from collections.abc import Callable
@@ -45,9 +46,14 @@ def draw(plot: Callable[..., Figure], content: tuple, style: dict[str, Any], **s
     return buffer.getvalue()
 
 
+def digest(*content: Any) -> str:
+    """A sum of what a plot shows, by which its file is told from an older one."""
+    return hashlib.sha256(repr(content).encode()).hexdigest()
+
+
 def png(plot: Callable[..., Figure], *content: Any) -> bytes:
-    """The bytes of a PNG of a plot."""
-    return draw(plot, content, STYLE, dpi=150)
+    """The bytes of a PNG of a plot, with the digest of its content as a comment."""
+    return draw(plot, content, STYLE, dpi=150, metadata={"Comment": digest(*content)})
 
 
 def svg(label: str, plot: Callable[..., Figure], *content: Any) -> Markup:

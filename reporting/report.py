@@ -8,7 +8,6 @@ page in other colours; without its script, only the choice among the mistakes is
 
 import dataclasses
 import datetime
-import math
 import sys
 from typing import Any
 
@@ -32,11 +31,11 @@ from trainer import build_scheduler
 RANDOM = 36  # predictions that are shown
 
 
-def lr_curve(recipe: Recipe, steps_per_epoch: int) -> list[float]:
-    """The learning rate at every step of a training; the recipe's schedule must not be plateau."""
+def lr_curve(recipe: Recipe, images: int) -> list[float]:
+    """The learning rate at every step of a training on so many images; the recipe's schedule must not be plateau."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], recipe.learning_rate, recipe.momentum)
-    scheduler, lrs = build_scheduler(recipe, optimizer, steps_per_epoch), []
-    for _ in range(recipe.epochs * steps_per_epoch):
+    scheduler, lrs = build_scheduler(recipe, optimizer, images), []
+    for _ in range(recipe.steps(images)[1]):
         lrs.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
@@ -48,8 +47,9 @@ def lr_so_far(result: dict[str, Any], recipe: Recipe, training_images: int) -> t
     if recipe.schedule == "plateau":
         return [entry["lr"] for entry in result["history"]], 1
     peak = result.get("lr_finder", {}).get("lr", recipe.learning_rate)
-    steps = math.ceil(training_images / recipe.batch_size)
-    return lr_curve(dataclasses.replace(recipe, learning_rate=peak), steps)[: steps * len(result["history"])], steps
+    steps, _ = recipe.steps(training_images)
+    lrs = lr_curve(dataclasses.replace(recipe, learning_rate=peak), training_images)
+    return lrs[: steps * len(result["history"])], steps
 
 
 def curves(result: dict[str, Any], recipe: Recipe, training_images: int, num_classes: int) -> list[dict[str, str]]:

@@ -20,14 +20,14 @@ CROWDED_SECONDS = 2  # in which that is told from chance
 class Meter:
     """Sums of loss and correct predictions over the batches of an epoch. A bar shows them where a person watches."""
 
-    def __init__(self, epoch: int, epochs: int, images: int, device: torch.device):
+    def __init__(self, epoch: int, epochs: float, images: int, device: torch.device):
         self.epoch, self.epochs, self.images, self.seen, self.device = epoch, epochs, images, 0, device
         self.total_loss, self.correct = torch.zeros((), device=device), torch.zeros((), device=device)
         self.silent, self.next_look = processes.rank() > 0, time.monotonic() + LOOK_SECONDS
         self.clock = processor.Clock()
         self.bar = tqdm(
-            total=images,
-            desc=f"epoch {epoch}/{epochs}",
+            total=min(images, self.images_left),
+            desc=f"epoch {epoch}/{epochs:g}",
             unit=" images",
             unit_scale=True,
             leave=False,
@@ -51,17 +51,17 @@ class Meter:
     @property
     def images_left(self) -> int:
         """How many images are still to be trained on, in this epoch and in those to come."""
-        return self.images * (self.epochs - self.epoch + 1) - self.seen
+        return round(self.images * (self.epochs - self.epoch + 1)) - self.seen
 
     def finish(self) -> dict[str, float]:
         """The epoch's loss and accuracy, of all processes. Raises UserError for a loss that is not finite."""
         self.bar.close()
-        loss = check_finite(self.total_loss.item(), self.epoch) / self.images
+        loss = check_finite(self.total_loss.item(), self.epoch) / self.seen
         is_known = self.device.type == "cpu" and not self.silent and self.clock.seconds > CROWDED_SECONDS
         if is_known and self.clock.share(torch.get_num_threads()) < CROWDED:
             warn_of_crowd()
         processes.all_reduce([self.correct])
-        return {"train_loss": loss, "train_accuracy": 100 * self.correct.item() / self.images}
+        return {"train_loss": loss, "train_accuracy": 100 * self.correct.item() / self.seen}
 
 
 @functools.cache  # a second warning would say no more

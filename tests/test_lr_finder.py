@@ -122,7 +122,7 @@ def test_model_optimizer_and_trainer_are_left_as_they_were(small_mnist, tmp_path
 
 def test_more_steps_than_an_epoch_has_go_on_with_the_next(small_mnist):
     run = start(small_mnist, finder_num_iter=25, finder_end_lr=0.1)
-    assert run.steps_per_epoch == 4
+    assert run.recipe.steps(len(run.train_images)) == (4, 4 * run.recipe.epochs)
     assert len(lr_finder.range_test(run).lrs) == 25
 
 

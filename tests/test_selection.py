@@ -122,3 +122,21 @@ def test_it_goes_on_from_its_state():
 def test_a_share_out_of_range_is_refused(field, value):
     with pytest.raises(ValueError, match=f"{field} must be"):
         start(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("epochs", "keep", "expected"),
+    [
+        (1.5, 1, [[1050], [600]]),
+        (2, 1, [[1050], [1050], [1050]]),  # a range test goes on
+        (0.3, 1, [[300]]),
+        (0.001, 1, [[100]]),
+        (1.99, 1, [[1050], [1050]]),
+        (1.5, 0.2, [[1050], [200] * 3]),
+        (0.3, 0.2, [[300]]),
+    ],
+)
+def test_the_last_epoch_may_be_a_part_of_one(epochs, keep, expected):
+    selection = start(epochs=epochs, keep=keep)
+    found = [list(map(len, show(selection, epoch, torch.rand(COUNT)))) for epoch in range(1, len(expected) + 1)]
+    assert found == expected

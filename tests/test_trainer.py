@@ -173,8 +173,11 @@ class Watch(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", ["default", "fast"])
-def test_a_step_looks_at_no_value_and_has_the_same_shapes_whatever_the_images(name, small_mnist, some_batches, run):
+def test_a_step_looks_at_no_value_and_has_the_same_shapes_whatever_the_images(
+    name, small_mnist, some_batches, run, monkeypatch
+):
     """So a GPU is never waited for, and a CUDA graph can replay the step."""
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 1000)
     trainer = start(name, small_mnist, kind=GivenBatches, epochs=1, batch_size=100, ema_every=1)
     images, labels, *_ = some_batches[2]
     trainer.given = [batch[:2] for batch in some_batches[:2]] + [(torch.zeros_like(images), labels)]

@@ -3,9 +3,13 @@ import re
 
 import pytest
 from made_up import run
+from PIL import Image
 
+import data
+import model
 import recipes
-from experiments import tables
+from experiments import frontier, tables
+from reporting import drawing
 
 
 @pytest.mark.parametrize("name", tables.SECTIONS)
@@ -37,17 +41,56 @@ def test_claims_stand_beside_what_was_reproduced(tmp_path):
     assert "99.25 (99.20 to 99.30)" in several
 
 
-def test_the_picture_shows_the_records_of_the_same_test_images(tmp_path, monkeypatch):
+def test_the_pictures_show_the_records_of_the_same_test_images(tmp_path):
     found = {"default": "mnist", "fast": "fashion-mnist"}
     for name, dataset in found.items():
         (tmp_path / f"{name}.json").write_text(json.dumps({"recipe": {"dataset": dataset}}))
     for name in ("bench", "published"):
         (tmp_path / f"{name}.json").write_text(json.dumps({"name": name}))
-    saved = []
-    monkeypatch.setattr(tables.plots, "save", lambda *content: saved.append(content))
-    path = tables.draw_speeds(tmp_path)
     own = {"default": {"recipe": {"dataset": "mnist"}}}
-    assert saved == [(path, tables.plots.speeds, {"name": "bench"}, {"name": "published"}, own)]
+    assert tables.speeds(tmp_path) == ({"name": "bench"}, {"name": "published"}, own)
+    claims, shown = tables.sizes(tmp_path)
+    assert shown == own
+    assert sum(map(len, claims.values())) == len(frontier.CLAIMS)
+
+
+@pytest.mark.parametrize("name", tables.PICTURES)
+def test_a_committed_picture_is_of_the_committed_records(name):
+    _, content = tables.PICTURES[name]
+    with Image.open(tables.RECORDS / name) as picture:
+        assert picture.text["Comment"] == drawing.digest(*content()), "make readme"
+
+
+def test_each_recipe_says_what_was_asked_and_what_is_reached():
+    seeds = [{"final_test_accuracy": accuracy} for accuracy in (99.4, 99.5)]
+    record = {"total_parameters": 4930, "total_epochs": 19, "mean": 99.45, "mean_ci95": [99.3, 99.6], "runs": seeds}
+    found = {
+        "under5k": record,
+        "under8k": {**record, "mean": 99.44},
+        "default": {**record, "mean": 99.71},
+        "under1500": record,
+    }
+    last = {}
+    for line in tables.render("goals", found).splitlines()[2:6]:
+        name, *_, mark = (cell.strip(" `") for cell in line.strip("|").split("|"))
+        last[name] = mark
+    assert last == {
+        "default": "✓",
+        "under8k": "✗",
+        "under5k": "least",
+        "under1500": "✗",
+    }  # which has too many parameters
+
+
+def test_every_own_recipe_has_a_goal_and_keeps_its_limits():
+    assert set(frontier.GOALS) == set(recipes.OWN)
+    for name, goal in frontier.GOALS.items():
+        recipe = recipes.RECIPES[name]
+        network = model.build(recipe.architecture, len(data.get_dataset(recipe.dataset).classes))
+        if recipe.whitening:
+            next(network.parameters()).requires_grad_(False)
+        assert model.count_parameters(network) <= goal.parameters
+        assert recipe.epochs <= goal.epochs
 
 
 ENVIRONMENT = ("UV_TORCH_BACKEND", "OMP_NUM_THREADS", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
