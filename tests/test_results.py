@@ -41,7 +41,7 @@ WRONG = [
     (run(99.0, final_test_loss=None), "final_test_loss: expected `float`, got `null`"),
     (run(99.0, final_test_accuracy=101), "final_test_accuracy: expected `float` <= 100"),
     (run(99.0, finished="yes"), "finished: expected `bool`, got `str`"),
-    (run(99.0, total_epochs=0), "total_epochs: expected `int` >= 1"),
+    (run(99.0, total_epochs=0), "total_epochs: expected `float` > 0.0"),
     (run(99.0, history=[]), "history: expected `array` of length >= 1"),
     (
         run(99.0, history=[{**entry(1, 99.0), "train_loss": "low"}]),
@@ -50,7 +50,7 @@ WRONG = [
     (run(99.0, history=[{"epoch": 1}]), "history[0]: object missing required field"),
     (run(99.0, per_class_accuracy={"0": None}), "per_class_accuracy"),
     (run(99.0, environment={}), "environment: object missing required field"),
-    (run(99.0, recipe={"name": "default", "epochs": "many"}), "recipe: epochs must be of type int, got 'many'"),
+    (run(99.0, recipe={"name": "default", "epochs": "many"}), "recipe: epochs must be of type float, got 'many'"),
     (run(99.0, recipe={"name": "default", "colour": 1}), "recipe: a recipe has no field 'colour'"),
     (run(99.0, misclassified=["5"]), "misclassified: expected `object`, got `array`"),
     (without("seed"), "missing required field `seed`"),

@@ -57,7 +57,7 @@ FAULTS = {
     "[grid]\nepochs = [1]\n[[list]]\n": "needed, got [grid] and [[list]]",
     "[grid]\nepoch = [1]": "epoch=1: a recipe has no field 'epoch'",
     "[grid]\nepochs = [1, 0]": "epochs=0: epochs must be between 1 and 100,000, got 0",
-    "[grid]\nepochs = [1.5]": "epochs must be of type int, got 1.5",
+    "[grid]\nbatch_size = [1.5]": "batch_size must be of type int, got 1.5",
     "[grid]\nepochs = [2, 2]": "epochs=2 is there twice",
     "[grid]\nepochs = []": "grid",
     "[grid]\nepochs = 3": "expected `array`, got `int`",
