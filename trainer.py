@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
+from torch.optim.swa_utils import update_bn
 
 import augmentation
 import data
@@ -28,6 +29,7 @@ from selection import Selection
 
 LOGITS_TOLERANCE = 1e-4  # of the largest: what another machine's arithmetic may change
 WHITENING_IMAGES = 500  # some 30,000 patches with ink
+BATCH_IMAGES = 256  # in one forward pass
 
 
 def derive_seed(seed: int, epoch: int, *part: int) -> int:
@@ -210,6 +212,14 @@ class Trainer:
         """Take the mean of the processes' BatchNorm statistics: all else is the same in all of them."""
         ema = models.float_tensors(self.ema.model) if self.ema else []
         processes.average(models.float_tensors(self.model) + ema)
+
+    def update_batch_norm(self) -> None:
+        """Take BatchNorm's statistics anew, of some training images as they are, for the model that is evaluated: what
+        it was trained on is augmented and, with selection, harder than what it will see (Wu & Johnson, arXiv
+        2105.07576, section 4.3; Touvron et al., arXiv 1906.06423)."""
+        if self.recipe.batch_norm_images:
+            images = self.train_images[: self.recipe.batch_norm_images].to_float()
+            update_bn(images.contiguous(memory_format=torch.channels_last).split(BATCH_IMAGES), self.eval_model)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the run needs to resume, and a user of the model to load it, as plain values and tensors."""

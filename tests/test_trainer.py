@@ -106,6 +106,21 @@ def test_the_ema_is_exponential_and_includes_batch_norm(small_mnist, run):
             torch.testing.assert_close(value, 0.9 * seen[0][name] + 0.1 * seen[1][name])
 
 
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_batch_norm_takes_the_statistics_of_images_as_they_are_and_training_goes_on_as_without(
+    small_mnist, run, ema_decay
+):
+    changes = {"ema_decay": ema_decay, "epochs": 2, "batch_size": 500, "degrees": 45}
+    plain, exact = (run(start("default", small_mnist, **changes, batch_norm_images=images)) for images in (0, 300))
+    for one, other in zip(plain.model.parameters(), exact.model.parameters(), strict=True):
+        assert one.equal(other)
+    normalize, network = exact.eval_model
+    maps = network[:2](normalize(exact.train_images[:300].to_float()))  # up to the first BatchNorm
+    expected = [part.mean((0, 2, 3)) for part in maps.split(256)]
+    torch.testing.assert_close(network[2].running_mean, sum(expected) / 2, atol=1e-4, rtol=0)
+    assert not plain.eval_model[1][2].running_mean.allclose(network[2].running_mean, atol=1e-3)
+
+
 def test_bfloat16_trains_too(small_mnist, run):
     trainer = run(start("default", small_mnist, precision="bfloat16", epochs=1, batch_size=500))
     assert math.isfinite(trainer.history[0]["train_loss"])
