@@ -179,3 +179,19 @@ def test_long_captions_take_two_lines_and_fewer_columns():
         assert len({text.get_position()[0] for text in axes.texts}) == expected
         assert all(max(map(len, text.get_text().split("\n"))) <= 15 for text in axes.texts)
         plots.pyplot.close(figure)
+
+
+def test_the_frontier_has_a_mark_for_every_claim_and_record_and_names_its_own(tmp_path):
+    claims = {"best": [(700, 99.0), (20_000, 99.6)], "epoch": [(1_500, 99.2)], "run": [(1_400, 99.0)]}
+    own = {
+        name: {"total_parameters": size, "mean": 99.5, "deviation": spread}
+        for name, size, spread in (("small", 900, 0.1), ("large", 19_000, None))
+    }
+    figure = plots.frontier(claims, own)
+    (axes,) = figure.axes
+    points = {(line.get_xdata()[0], round(float(line.get_ydata()[0]), 6)) for line in axes.lines}
+    assert {(700, 1.0), (20_000, 0.4), (1_500, 0.8), (1_400, 1.0), (900, 0.5), (19_000, 0.5)} <= points
+    assert {text.get_text() for text in axes.texts} == {"small", "large"}
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 4
+    plots.pyplot.close(figure)
