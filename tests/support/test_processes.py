@@ -138,15 +138,16 @@ def test_a_training_whose_parent_was_gone_before_it_looked_ends_too(launch, inje
     "stops", [(2,), *(pytest.param(stops, marks=pytest.mark.slow) for stops in [(1,), (3,), (1, 2, 3)])]
 )
 def test_two_processes_that_are_killed_go_on_bit_for_bit(pair, tmp_path, inject, stops):
-    assert [process.end()[0] for process in pair("--epochs", 4, out="whole")] == [0, 0]
+    flags = ("--epochs", 4, "--keep", 0.3)
+    assert [process.end()[0] for process in pair(*flags, out="whole")] == [0, 0]
     for rank, epoch in enumerate(stops):
         faults = [None, None]
         faults[rank % 2] = spawned.KillAfter(epoch)
         inject("SIGKILL of one of two processes")
-        statuses = {process.end()[0] for process in pair("--epochs", 4, faults=faults)}
+        statuses = {process.end()[0] for process in pair(*flags, faults=faults)}
         assert -signal.SIGKILL in statuses
         assert 0 not in statuses
-    first, second = pair("--epochs", 4)
+    first, second = pair(*flags)
     assert f"resuming after epoch {stops[-1]} of 4" in first.end()[1]
     assert second.end()[0] == 0
     states.assert_same_run(tmp_path / "run", tmp_path / "whole")
