@@ -82,7 +82,7 @@ class Result(TypedDict):
     classes: Annotated[list[str], msgspec.Meta(min_length=2)]
     seed: Count
     total_parameters: Count
-    total_epochs: Annotated[float, msgspec.Meta(gt=0)]
+    total_epochs: Positive | Annotated[float, msgspec.Meta(gt=0)]
     preparation_seconds: Seconds
     training_time: Seconds
     best_validation_accuracy: Percent

@@ -41,7 +41,7 @@ WRONG = [
     (run(99.0, final_test_loss=None), "final_test_loss: expected `float`, got `null`"),
     (run(99.0, final_test_accuracy=101), "final_test_accuracy: expected `float` <= 100"),
     (run(99.0, finished="yes"), "finished: expected `bool`, got `str`"),
-    (run(99.0, total_epochs=0), "total_epochs: expected `float` > 0.0"),
+    (run(99.0, total_epochs=0), "total_epochs: expected `int` >= 1"),
     (run(99.0, history=[]), "history: expected `array` of length >= 1"),
     (
         run(99.0, history=[{**entry(1, 99.0), "train_loss": "low"}]),
