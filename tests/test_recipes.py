@@ -74,7 +74,7 @@ def test_nesterov_without_momentum_is_refused():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="unknown recipe 'quick'; there are: default, fast, erav3"):
+    with pytest.raises(ValueError, match="unknown recipe 'quick'; there are: default, fast, under8k"):
         recipes.get_recipe("quick")
     with pytest.raises(ValueError, match="no field 'lr'"):
         recipes.get_recipe("default", lr=0.1)

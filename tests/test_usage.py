@@ -58,7 +58,7 @@ USAGE = [
     (evaluate, ["run", "--no-such-flag"], "--no-such-flag"),
     (records, ["fast", "--no-such-flag"], "--no-such-flag"),
     (train, ["--recipe", "quick"], "'quick'"),
-    (train, ["--epochs", "0"], "epochs must be between 1 and 100,000, got 0"),
+    (train, ["--epochs", "0"], "epochs must be between 0.001 and 100,000, got 0"),
     (train, ["--epochs", "-1"], "epochs"),
     (train, ["--epochs", "1e3"], "epochs"),
     (train, ["--epochs", "9" * 500], "epochs"),

@@ -56,7 +56,7 @@ FAULTS = {
     "": "one of [grid], [[list]], [ranges] is needed, got none",
     "[grid]\nepochs = [1]\n[[list]]\n": "needed, got [grid] and [[list]]",
     "[grid]\nepoch = [1]": "epoch=1: a recipe has no field 'epoch'",
-    "[grid]\nepochs = [1, 0]": "epochs=0: epochs must be between 1 and 100,000, got 0",
+    "[grid]\nepochs = [1, 0]": "epochs=0: epochs must be between 0.001 and 100,000, got 0",
     "[grid]\nbatch_size = [1.5]": "batch_size must be of type int, got 1.5",
     "[grid]\nepochs = [2, 2]": "epochs=2 is there twice",
     "[grid]\nepochs = []": "grid",
