@@ -143,8 +143,8 @@ RECIPES = {recipe.name: recipe for recipe in (
     ),
     # The most accurate below a number of parameters. Where channels are few, augmentation and smoothing are milder.
     Recipe(
-        name="under8k", architecture="under8k", epochs=19, batch_size=256, keep=0.2,
-        **AVERAGED, label_smoothing=0.05, threads=1, **MILD,
+        name="under8k", architecture="under8k", epochs=19, batch_size=256, keep=0.3,
+        **AVERAGED, label_smoothing=0.1, threads=1, **MILD,
     ),
     Recipe(
         name="under5k", architecture="under5k", epochs=19, batch_size=256, keep=0.2,
