@@ -60,7 +60,7 @@ USAGE = [
     (train, ["--recipe", "quick"], "'quick'"),
     (train, ["--epochs", "0"], "epochs must be between 0.001 and 100,000, got 0"),
     (train, ["--epochs", "-1"], "epochs"),
-    (train, ["--epochs", "1e3"], "epochs"),
+    (train, ["--epochs", "1e9"], "epochs"),
     (train, ["--epochs", "9" * 500], "epochs"),
     (train, ["--batch-size", "0"], "batch_size"),
     (train, ["--learning-rate", "nan"], "learning_rate"),
