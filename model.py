@@ -9,6 +9,7 @@ end, is in the cross-entropy loss here. Your own is one more function, or nn.Mod
 """
 
 import copy
+import functools
 import inspect
 import itertools
 import runpy
@@ -51,13 +52,14 @@ def early_pools(channels: list[int], num_classes: int, dropout: float, activatio
     """Six convolutions of so many channels: the first pool comes so early that nearly all work is at 13 x 13 and
     below."""
     one, two, three, four, five, six = channels
+    block = functools.partial(pooled_block, activation=activation)
     return nn.Sequential(
-        *pooled_block(1, one, pool=2, activation=activation),  # 13 x 13
-        *pooled_block(one, two, padding=1, activation=activation),
-        *pooled_block(two, three, padding=1, pool=2, activation=activation),  # 6 x 6
-        *pooled_block(three, four, padding=1, activation=activation),
-        *pooled_block(four, five, activation=activation),
-        *pooled_block(five, six, activation=activation),  # 2 x 2
+        *block(1, one, pool=2),  # 13 x 13
+        *block(one, two, padding=1),
+        *block(two, three, padding=1, pool=2),  # 6 x 6
+        *block(three, four, padding=1),
+        *block(four, five),
+        *block(five, six),  # 2 x 2
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Dropout(dropout),

@@ -15,9 +15,11 @@ def listed(selection: dict[str, Tensor]) -> list[int]:
     return losses.topk(min(LISTED, len(losses))).indices.tolist()
 
 
-def describe(selection: dict[str, Tensor], training: data.Images, classes: tuple[str, ...]) -> list[tuple[str, int]]:
-    """(label, times shown) of each listed image."""
-    return [(classes[training.labels[index]], int(selection["shown"][index])) for index in listed(selection)]
+def describe(
+    indices: list[int], selection: dict[str, Tensor], training: data.Images, classes: tuple[str, ...]
+) -> list[tuple[str, int]]:
+    """(label, times shown) of each of some training images."""
+    return [(classes[training.labels[index]], int(selection["shown"][index])) for index in indices]
 
 
 def shown(selection: dict[str, Tensor]) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 import checkpoint
@@ -58,8 +59,7 @@ def speeds(bench: dict[str, Any], published: dict[str, Any], own: dict[str, Any]
         for name in [name for name in bench["speeds"] if name in records]:
             mean, deviation, epochs = (records[name][key] for key in ("mean", "deviation", "total_epochs"))
             place = epochs * statistics.median(bench["speeds"][name][way]), error_of(mean)
-            settings = {"fmt": "o", "color": colour, "fillstyle": style, "markersize": 7, "capsize": 3}
-            legend[label], marks[name] = axes.errorbar(*place, deviation, **settings), place
+            legend[label], marks[name] = mark(axes, place, deviation, color=colour, fillstyle=style), place
     mark_error_axis(axes)
     errors = [error for _, error in marks.values()]
     axes.set_ylim(1.4 * max(errors), min(errors) / 1.4)
@@ -82,12 +82,11 @@ def frontier(claims: dict[str, list[tuple[int, float]]], own: dict[str, dict[str
     figure, axes = canvas(8, 4.5)
     marks = {name: (record["total_parameters"], error_of(record["mean"])) for name, record in own.items()}
     for name, place in marks.items():
-        settings = {"fmt": "o", "color": BLUE, "markersize": 7, "capsize": 3, "label": "this project, mean ± deviation"}
-        axes.errorbar(*place, own[name]["deviation"], **settings)
-    for (picked, found), mark in zip(claims.items(), "sDo", strict=True):
+        mark(axes, place, own[name]["deviation"], color=BLUE, label="this project, mean ± deviation")
+    for (picked, found), shape in zip(claims.items(), "sDo", strict=True):
         for parameters, accuracy in found:
             settings = {"color": GREY, "fillstyle": "none", "label": f"published: {picked}"}
-            axes.plot(parameters, error_of(accuracy), mark, **settings)
+            axes.plot(parameters, error_of(accuracy), shape, **settings)
     mark_error_axis(axes)
     axes.set_ylim(axes.get_ylim()[0], min(error for _, error in marks.values()) / 1.3)
     axes.set_xscale("log")
@@ -98,6 +97,11 @@ def frontier(claims: dict[str, list[tuple[int, float]]], own: dict[str, dict[str
     figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=2)
     place_names(axes, marks)
     return figure
+
+
+def mark(axes: Axes, place: tuple[float, float], deviation: float | None, **settings: Any) -> ErrorbarContainer:
+    """Mark a place, (x, error), with the standard deviation of its accuracy."""
+    return axes.errorbar(*place, deviation, fmt="o", markersize=7, capsize=3, **settings)
 
 
 def mark_numbers(axis: Axis) -> None:

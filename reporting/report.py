@@ -117,6 +117,7 @@ def render(
     results of a recipe with unknown fields."""
     recipe = recipes.change(Recipe(), result["recipe"])
     classes, drawn, listed = evaluation.classes, draw_random(len(tested)), mistakes.listed(evaluation)
+    hard = hardest.listed(selection)
     return page("report.html.jinja").render(
         result=result,
         recipe=recipe,
@@ -135,8 +136,8 @@ def render(
         mistake_images=tiles(tested, [mistake["index"] for mistake in listed]),
         random=[evaluation.mistake(index) for index in drawn],
         random_images=tiles(tested, drawn),
-        hardest=hardest.describe(selection, training, classes),
-        hardest_images=tiles(training, hardest.listed(selection)),
+        hardest=hardest.describe(hard, selection, training, classes),
+        hardest_images=tiles(training, hard),
         shown=hardest.shown(selection),
         augmented=augmented(training, len(classes), recipe, result["seed"]),
         layer_table=layer_table(model, data.get_dataset(recipe.dataset).input_shape),

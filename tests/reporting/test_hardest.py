@@ -17,7 +17,10 @@ def test_the_hardest_come_first_and_those_never_shown_last():
     given = selection([0.5, math.inf, 2.0, 1.0, math.nan], [3, 0, 9, 4, 2])
     assert hardest.listed(given)[:3] == [2, 3, 0]
     images = data.Images(torch.zeros(5, 1, 28, 28, dtype=torch.uint8), torch.tensor([0, 1, 2, 1, 0]))
-    assert hardest.describe(given, images, ("zero", "one", "two"))[:2] == [("two", 9), ("one", 4)]
+    assert hardest.describe(hardest.listed(given), given, images, ("zero", "one", "two"))[:2] == [
+        ("two", 9),
+        ("one", 4),
+    ]
 
 
 @pytest.mark.parametrize(
