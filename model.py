@@ -33,24 +33,41 @@ class Normalize(nn.Module):
         return (pixels - self.mean).div_(self.std)
 
 
+def convolution(in_channels: int, out_channels: int, padding: int = 0) -> list[nn.Module]:
+    """A 3 x 3 convolution whose bias is left to the BatchNorm after it."""
+    return [nn.Conv2d(in_channels, out_channels, 3, padding=padding, bias=False)]
+
+
+def separable_convolution(in_channels: int, out_channels: int, padding: int = 0) -> list[nn.Module]:
+    """A 3 x 3 convolution of each channel, then a 1 x 1 over all of them (Howard et al., arXiv 1704.04861)."""
+    depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=padding, groups=in_channels, bias=False)
+    return [depthwise, nn.Conv2d(in_channels, out_channels, 1, bias=False)]
+
+
 def pooled_block(
     in_channels: int,
     out_channels: int,
     padding: int = 0,
     pool: int = 1,
     affine: bool = True,
+    convolution: Callable[..., list[nn.Module]] = convolution,
     activation: Callable[..., nn.Module] = nn.ReLU,
 ) -> list[nn.Module]:
     """The layers of this project's own models: the pool comes before BatchNorm and the activation, which then have less
     to do."""
-    convolution = nn.Conv2d(in_channels, out_channels, 3, padding=padding, bias=False)
     pooling = [nn.MaxPool2d(pool)] if pool > 1 else []
-    return [convolution, *pooling, nn.BatchNorm2d(out_channels, affine=affine), activation(inplace=True)]
+    norm = nn.BatchNorm2d(out_channels, affine=affine)
+    return [*convolution(in_channels, out_channels, padding), *pooling, norm, activation(inplace=True)]
 
 
-def early_pools(channels: list[int], num_classes: int, dropout: float, activation=nn.ReLU) -> nn.Module:
-    """Six convolutions of so many channels: the first pool comes so early that nearly all work is at 13 x 13 and
-    below."""
+def head(in_channels: int, num_classes: int, dropout: float = 0.01) -> list[nn.Module]:
+    """The mean of each channel, and logits from them."""
+    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(in_channels, num_classes)]
+
+
+def early_pools(channels: list[int], num_classes: int, dropout: float = 0.01, activation=nn.SiLU) -> nn.Module:
+    """Six convolutions of so many channels: the first pool comes so early that nearly all work is at 13 x 13 and below.
+    Where channels are few, SiLU loses less than ReLU."""
     one, two, three, four, five, six = channels
     block = functools.partial(pooled_block, activation=activation)
     return nn.Sequential(
@@ -60,26 +77,27 @@ def early_pools(channels: list[int], num_classes: int, dropout: float, activatio
         *block(three, four, padding=1),
         *block(four, five),
         *block(five, six),  # 2 x 2
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Dropout(dropout),
-        nn.Linear(six, num_classes),
+        *head(six, num_classes, dropout),
+    )
+
+
+def separable(channels: list[int], num_classes: int, affine: bool = True) -> nn.Module:
+    """One convolution and four separable ones of so many channels: of few parameters they make the most."""
+    one, two, three, four, five = channels
+    block = functools.partial(pooled_block, convolution=separable_convolution, activation=nn.SiLU)
+    return nn.Sequential(
+        *pooled_block(1, one, pool=2, affine=affine, activation=nn.SiLU),  # 13 x 13
+        *block(one, two, padding=1),
+        *block(two, three, padding=1, pool=2),  # 6 x 6
+        *block(three, four),
+        *block(four, five),  # 2 x 2
+        *head(five, num_classes),
     )
 
 
 def default(num_classes: int) -> nn.Module:
     """19,066 parameters."""
-    return early_pools([16, 16, 16, 24, 24, 24], num_classes, dropout=0.05)
-
-
-def under8k(num_classes: int) -> nn.Module:
-    """7,662 parameters; where channels are few, SiLU loses less than ReLU."""
-    return early_pools([8, 8, 12, 14, 16, 16], num_classes, dropout=0.01, activation=nn.SiLU)
-
-
-def under5k(num_classes: int) -> nn.Module:
-    """4,930 parameters."""
-    return early_pools([8, 8, 8, 12, 12, 12], num_classes, dropout=0.01, activation=nn.SiLU)
+    return early_pools([16, 16, 16, 24, 24, 24], num_classes, dropout=0.05, activation=nn.ReLU)
 
 
 def fast(num_classes: int) -> nn.Module:
@@ -91,11 +109,33 @@ def fast(num_classes: int) -> nn.Module:
         *pooled_block(16, 24, padding=1),
         *pooled_block(24, 24),
         *pooled_block(24, 32),  # 32 x 2 x 2
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Dropout(0.01),
-        nn.Linear(32, num_classes),
+        *head(32, num_classes),
     )
+
+
+def under8k(num_classes: int) -> nn.Module:
+    """7,662 parameters."""
+    return early_pools([8, 8, 12, 14, 16, 16], num_classes)
+
+
+def under5k(num_classes: int) -> nn.Module:
+    """4,930 parameters."""
+    return early_pools([8, 8, 8, 12, 12, 12], num_classes)
+
+
+def under1500(num_classes: int) -> nn.Module:
+    """1,490 parameters."""
+    return separable([8, 12, 12, 16, 16], num_classes)
+
+
+def under700(num_classes: int) -> nn.Module:
+    """692 parameters."""
+    return separable([5, 8, 8, 8, 8], num_classes, affine=False)
+
+
+def fashion(num_classes: int) -> nn.Module:
+    """7,635 parameters."""
+    return early_pools([8, 8, 12, 15, 15, 16], num_classes)
 
 
 def chain(block: Callable[[int, int], list[nn.Module]], *channels: int) -> list[nn.Module]:
@@ -203,6 +243,9 @@ ARCHITECTURES = {
     "fast": fast,
     "under8k": under8k,
     "under5k": under5k,
+    "under1500": under1500,
+    "under700": under700,
+    "fashion": fashion,
     "erav3": erav3,
     "mnist-ops": mnist_ops,
     "mnist-7824": mnist_7824,
