@@ -168,7 +168,7 @@ def test_every_system_takes_its_turn(bench, monkeypatch):
     monkeypatch.setattr(bench, "trainer", Fed)
     bench.rounds = 2
     speeds = bench.speeds()
-    both, own = {*recipes.PUBLISHED, "lightning"}, set(recipes.OWN)
+    both, own = {*recipes.PUBLISHED, "lightning"}, set(benchmark.OWN)
     assert {name for name, ways in speeds.items() if ways.keys() == {"elsewhere", "here"}} == both
     assert {name for name, ways in speeds.items() if ways.keys() == {"here"}} == own
     assert speeds.keys() - both - own == {"pytorch/examples"}
