@@ -7,6 +7,7 @@ generator's state. The loop itself is in train.py.
 import copy
 import dataclasses
 import hashlib
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ from selection import Selection
 
 LOGITS_TOLERANCE = 1e-4  # of the largest: what another machine's arithmetic may change
 WHITENING_IMAGES = 500  # some 30,000 patches with ink
-BATCH_IMAGES = 256  # in one forward pass
+BATCH_IMAGES = 256  # in one forward pass, at most
 
 
 def derive_seed(seed: int, epoch: int, *part: int) -> int:
@@ -219,7 +220,9 @@ class Trainer:
         2105.07576, section 4.3; Touvron et al., arXiv 1906.06423)."""
         if self.recipe.batch_norm_images:
             images = self.train_images[: self.recipe.batch_norm_images].to_float()
-            update_bn(images.contiguous(memory_format=torch.channels_last).split(BATCH_IMAGES), self.eval_model)
+            images = images.contiguous(memory_format=torch.channels_last)
+            parts = math.ceil(len(images) / BATCH_IMAGES)  # of one size: torch takes the mean of their statistics
+            update_bn(images.tensor_split(parts), self.eval_model)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the run needs to resume, and a user of the model to load it, as plain values and tensors."""

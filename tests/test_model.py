@@ -25,6 +25,13 @@ def test_published_networks_have_exactly_their_parameters(name, count):
     assert model.count_parameters(model.build(name, 10)) == count
 
 
+@pytest.mark.parametrize("name", recipes.OWN)
+def test_this_projects_networks_are_described_by_their_parameters(name):
+    network = recipes.RECIPES[name].architecture
+    count = model.count_parameters(model.build(network, 10))
+    assert model.ARCHITECTURES[network].__doc__.startswith(f"{count:,} parameters")
+
+
 @pytest.mark.parametrize("name", model.ARCHITECTURES)
 def test_every_network_turns_images_into_finite_logits_and_gradients(name, generator):
     network = model.build(name, 10)
