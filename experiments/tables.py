@@ -1,5 +1,5 @@
 """The tables of README and docs: sections between markers, written from the committed records and the Makefile; and
-the picture of the benchmark, drawn from them.
+the pictures of the records.
 
     python -m experiments.tables
 
@@ -19,7 +19,7 @@ import jinja2
 
 import recipes
 import results
-from experiments import frontier
+from experiments import frontier, pictures
 from reporting import plots
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,20 +61,20 @@ def mnist_records(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def speeds(folder: Path = RECORDS) -> tuple[dict[str, Any], ...]:
-    """What plots.speeds shows of the records in a folder, whose test images are the benchmark's."""
+    """What pictures.speeds shows of the records in a folder, whose test images are the benchmark's."""
     bench, published = (json.loads((folder / f"{name}.json").read_bytes()) for name in ("bench", "published"))
     return bench, published, mnist_records(folder)
 
 
 def sizes(folder: Path = RECORDS) -> tuple[dict[str, Any], ...]:
-    """What plots.frontier shows of the records in a folder."""
+    """What pictures.frontier shows of the records in a folder."""
     claims = {}
     for claim in frontier.CLAIMS:
         claims.setdefault(claim.picked, []).append((claim.parameters, claim.accuracy))
     return claims, mnist_records(folder)
 
 
-PICTURES = {"bench.png": (plots.speeds, speeds), "frontier.png": (plots.frontier, sizes)}
+PICTURES = {"bench.png": (pictures.speeds, speeds), "frontier.png": (pictures.frontier, sizes)}
 
 
 def draw(name: str, folder: Path = RECORDS) -> Path:

@@ -17,24 +17,7 @@ HISTORY = [
     }
     for epoch in (1, 2, 3)
 ]
-RECORDS = {
-    name: {"mean": mean, "deviation": deviation, "total_epochs": 10}
-    for name, mean, deviation in (("a", 99.0, None), ("b", 99.02, None), ("c", 98.0, None), ("own", 99.5, 0.1))
-}
-BENCH = {
-    "speeds": {
-        **{"a": {"elsewhere": [100.0, 90.0, 110.0], "here": [50.0]}, "b": {"elsewhere": [102.0]}},
-        **{
-            "c": {"elsewhere": [7.0]},
-            "shop/window": {"elsewhere": [60.0]},
-            "own": {"here": [4.0]},
-            "new": {"here": [1.0]},
-        },
-    },
-    "epochs": {"shop/window": 5},
-}
 CONTENT = {
-    plots.speeds: (BENCH, {name: RECORDS[name] for name in "abc"}, {"own": RECORDS["own"]}),
     plots.accuracy: (HISTORY,),
     plots.loss: (HISTORY[:1],),
     plots.learning_rate: ([0.1, 0.2, 0.1], 1),
@@ -51,31 +34,6 @@ def test_every_plot_is_drawn_as_a_file(tmp_path, plot):
     pixels = image.imread(tmp_path / "plot.png")[..., :3]
     assert pixels[0, 0].tolist() == [1, 1, 1]
     assert pixels.std() > 0.02  # something is on it
-
-
-def test_systems_stand_at_their_seconds_and_accuracy():
-    figure = plots.speeds(*CONTENT[plots.speeds])
-    (axes,) = figure.axes
-    found = [(line.get_fillstyle(), *line.get_xydata()[0]) for line in axes.lines if line.get_marker() == "o"]
-    assert found == [  # own ones are filled
-        ("full", 40, pytest.approx(0.5)),
-        *(("none", 1000, pytest.approx(1.0)), ("none", 1020, pytest.approx(0.98)), ("none", 70, pytest.approx(2.0))),
-    ]
-    (bar,) = [container for container in axes.containers if container.has_yerr]
-    assert bar[2][0].get_segments()[0][:, 1].tolist() == pytest.approx([0.4, 0.6])
-    assert [line.get_xdata() for line in axes.lines if line.get_linestyle() == ":"] == [[300, 300]]
-    assert axes.get_xscale() == "log"
-    plots.pyplot.close(figure)
-
-
-def test_names_of_systems_cover_nothing():
-    figure = plots.speeds(*CONTENT[plots.speeds])
-    (axes,) = figure.axes
-    assert sorted(text.get_text() for text in axes.texts) == ["a", "b", "c", "own", "shop/window"]
-    boxes = [text.get_window_extent() for text in axes.texts]
-    marks = [line.get_window_extent() for line in axes.lines]
-    assert [box.count_overlaps([*boxes, *marks]) for box in boxes] == [1] * len(boxes)  # each itself
-    plots.pyplot.close(figure)
 
 
 @pytest.mark.parametrize(
@@ -179,19 +137,3 @@ def test_long_captions_take_two_lines_and_fewer_columns():
         assert len({text.get_position()[0] for text in axes.texts}) == expected
         assert all(max(map(len, text.get_text().split("\n"))) <= 15 for text in axes.texts)
         plots.pyplot.close(figure)
-
-
-def test_the_frontier_has_a_mark_for_every_claim_and_record_and_names_its_own(tmp_path):
-    claims = {"best": [(700, 99.0), (20_000, 99.6)], "epoch": [(1_500, 99.2)], "run": [(1_400, 99.0)]}
-    own = {
-        name: {"total_parameters": size, "mean": 99.5, "deviation": spread}
-        for name, size, spread in (("small", 900, 0.1), ("large", 19_000, None))
-    }
-    figure = plots.frontier(claims, own)
-    (axes,) = figure.axes
-    points = {(line.get_xdata()[0], round(float(line.get_ydata()[0]), 6)) for line in axes.lines}
-    assert {(700, 1.0), (20_000, 0.4), (1_500, 0.8), (1_400, 1.0), (900, 0.5), (19_000, 0.5)} <= points
-    assert {text.get_text() for text in axes.texts} == {"small", "large"}
-    (legend,) = figure.legends
-    assert len(legend.get_texts()) == 4
-    plots.pyplot.close(figure)
