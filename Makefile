@@ -26,8 +26,8 @@ FILE ?=
 STORAGE ?=
 QUICK ?=
 MINIMUM ?=
-MINIMUM_CLASS ?= 98
-MAXIMUM_LOSS ?= 0.1
+MINIMUM_CLASS ?=
+MAXIMUM_LOSS ?=
 DATA ?= data
 VENV ?= .venv
 VARIABLES = RECIPE DATASET SEED EPOCHS LR CONFIG HOLDOUT DEVICE THREADS NPROC LOG OUT OVERWRITE RUN RUNS IMAGE JSON SHOW PORT NAME BASE SEEDS JOBS FILE STORAGE QUICK \
@@ -136,19 +136,20 @@ find-lr: environment ## a range test of the learning rate, with a plot
 
 ##@ prove
 check-results: environment ## fail unless a run keeps its verdict and these bounds
-	@$(NAME_RUN) && $(PYTHON) verdict.py "$$run" $(if $(MINIMUM),--minimum "$(MINIMUM)") --minimum-class "$(MINIMUM_CLASS)" \
-		--maximum-loss "$(MAXIMUM_LOSS)" --data "$(DATA)" --device "$(DEVICE)"
+	@$(NAME_RUN) && $(PYTHON) verdict.py "$$run" $(if $(MINIMUM),--minimum "$(MINIMUM)") \
+		$(if $(MINIMUM_CLASS),--minimum-class "$(MINIMUM_CLASS)") $(if $(MAXIMUM_LOSS),--maximum-loss "$(MAXIMUM_LOSS)") \
+		--data "$(DATA)" --device "$(DEVICE)"
 
 check-all: check-params check-model setup ## parameters, rules and environment
 
 summary: environment ## a run as Markdown for CI, and what changed since BASE
 	@$(NAME_RUN) && $(PYTHON) -m reporting.summary "$$run" --data "$(DATA)" $(if $(BASE),--base "$(BASE)")
 
-records: environment data ## RECIPE with seeds 0 to SEEDS-1, into results/records
+records: environment ## RECIPE with seeds 0 to SEEDS-1, into results/records
 	@$(call refuse,CONFIG)$(call refuse,LR)$(call refuse,HOLDOUT)$(call refuse,DATASET)$(call refuse,NPROC)$(PYTHON) -m experiments.records "$(RECIPE)" \
 		--seeds "$(SEEDS)" $(if $(JOBS),--jobs "$(JOBS)") --device "$(DEVICE)" --data "$(DATA)" $(if $(EPOCHS),--epochs "$(EPOCHS)") $(OVERWRITING)
 
-sweep: with-sweep data ## candidates from FILE on held-out images, with Optuna; ranked
+sweep: with-sweep ## candidates from FILE on held-out images, with Optuna; ranked
 	@$(foreach name,DATASET SEED EPOCHS LR CONFIG HOLDOUT NPROC SEEDS,$(call refuse,$(name),FILE))$(PYTHON) -m experiments.sweep $(if $(FILE),"$(FILE)") \
 		$(call given,RECIPE,--recipe "$(RECIPE)") $(if $(STORAGE),--storage "$(STORAGE)") $(if $(JOBS),--jobs "$(JOBS)") \
 		$(if $(filter $(YES),$(SHOW)),--show) --device "$(DEVICE)" --data "$(DATA)"

@@ -45,7 +45,9 @@ class Dataset:
     classes: tuple[str, ...]
     input_shape: tuple[int, int, int] = (1, 28, 28)
     training_images: int = 60_000
-    minimum_accuracy: float | None = None  # percent of the test images that a run is asked for
+    minimum_accuracy: float | None = None  # percent of the test images that a run is asked for,
+    minimum_class: float | None = None  # and of those of any class,
+    maximum_loss: float | None = None  # and its training loss, where all images are shown in the last epoch
 
     def raw_dir(self, data_dir: Path | str) -> Path:
         """Where the files are."""
@@ -74,6 +76,8 @@ DATASETS = {
         },
         classes=tuple("0123456789"),
         minimum_accuracy=99.4,
+        minimum_class=98.0,
+        maximum_loss=0.1,
     ),
     "fashion-mnist": Dataset(
         folder="FashionMNIST",

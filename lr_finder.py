@@ -2,7 +2,7 @@
 Rates for Training Neural Networks"). `make find-lr` shows one, `make train LR=auto` trains at what it suggests.
 
 The learning rate rises from step to step, on the recipe's batches, augmentation, precision and momentum, until the loss
-diverges; model and optimizer are then put back.
+diverges; model, optimizer and selection are then put back.
 """
 
 import dataclasses

@@ -82,7 +82,8 @@ def early_pools(channels: list[int], num_classes: int, dropout: float = 0.01, ac
 
 
 def separable(channels: list[int], num_classes: int, affine: bool = True) -> nn.Module:
-    """One convolution and four separable ones of so many channels: of few parameters they make the most."""
+    """One convolution and four separable ones of so many channels: the most accurate of less than 2,000 parameters.
+    `affine` is that of the first BatchNorm."""
     one, two, three, four, five = channels
     block = functools.partial(pooled_block, convolution=separable_convolution, activation=nn.SiLU)
     return nn.Sequential(

@@ -75,7 +75,7 @@ class Recipe:
     )
     best_threshold: float = setting(0.0, "validation accuracy in percent below which no best model is saved", 0, 100)
     precision: str = setting("float32", "auto is bfloat16 where it is native", choices=("auto", "float32", "bfloat16"))
-    threads: int = setting(0, "of the processor, on whose number the digits depend; 0 for one a core", 0, 1024)
+    threads: int = setting(0, "processor threads, on which the exact digits depend; 0 for one a core", 0, 1024)
     cuda_graph: bool = setting(False, "replay forward and backward from a CUDA graph, on a GPU")
 
     degrees: float = setting(0.0, "augmentation: rotation by up to ± degrees", 0, 180)

@@ -9,6 +9,7 @@ the table of all, are in verdict.py. Nothing here imports torch.
 import argparse
 import csv
 import io
+import math
 import os
 import sys
 from pathlib import Path
@@ -191,7 +192,7 @@ def epoch_row(history: list[Epoch], epochs: float, threshold: float) -> str:
             # Fifty validation images allow no more than steps of 2 %, so no zeros are added to their accuracy.
             digits = ".4g" if part == "val" else ".2f"
             figures.append(f"{entry[f'{part}_loss']:{width}.4f}  {entry[f'{part}_accuracy']:>5{digits}}")
-    number = f"{entry['epoch']}/{epochs:g}"
+    number = f"{entry['epoch']}/{math.ceil(epochs)}"
     star = " *" if is_best(history, threshold) else ""
     seconds = f"{entry['seconds']:.{1 if entry['seconds'] < 1000 else 0}f}"
     return f"{number:>7}  {entry['lr']:7.3g}  {'  '.join(figures)}  {seconds:>5}{star}"

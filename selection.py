@@ -18,12 +18,12 @@ from recipes import Recipe
 
 class Selection:
     """The losses of N training images when last shown (float32 [N]; infinite before), and how often each was shown
-    (int16 [N]). `all_reduce` adds up tensors over the processes that train together, each of which shows its part."""
+    (int32 [N]). `all_reduce` adds up tensors over the processes that train together, each of which shows its part."""
 
     def __init__(self, recipe: Recipe, count: int, device: torch.device, all_reduce: Callable[[list[Tensor]], None]):
         self.recipe, self.all_reduce = recipe, all_reduce
         self.losses = torch.full((count,), math.inf, device=device)
-        self.shown = torch.zeros(count, dtype=torch.int16, device=device)
+        self.shown = torch.zeros(count, dtype=torch.int32, device=device)
 
     def images(self, epoch: int) -> int:
         """How many images an epoch shows: as many as there are, but in a last one that is a part."""

@@ -141,9 +141,12 @@ def check(
     minimum: float | None = None,
     minimum_class: float | None = None,
     maximum_loss: float | None = None,
+    strict: bool = False,
 ) -> list[Rule]:
     """The verdict on a run. The checkpoint is evaluated again where `data_dir` is given and has its images. `minimum`
-    is that of the data set, unless it is given; the two other bounds are only checked where they are.
+    is that of the data set, unless it is given; so are the two other bounds where `strict`, and else they are only
+    checked where they are given. Rounds of what is still hard have a training loss of their own: only a given bound
+    is for them.
 
     Raises UserError where there is no run, or a file of it is damaged."""
     result = results.read(run)
@@ -156,6 +159,10 @@ def check(
     dataset = data.get_dataset(state["recipe"]["dataset"])
     evaluation = evaluate_again(model, state, data_dir, device)
     count, epochs, total = count_parameters(model), len(state["history"]), state["recipe"]["epochs"]
+    if strict:
+        minimum_class = dataset.minimum_class if minimum_class is None else minimum_class
+        if maximum_loss is None and state["recipe"]["keep"] == 1:
+            maximum_loss = dataset.maximum_loss
     wrong = differences(result, summarize(state, count, evaluation))
     if evaluation and not is_same_accuracy(evaluation, state):
         wrong.append(f"the history ends otherwise than with {evaluation.accuracy:.2f} %, which the weights reach")
@@ -266,8 +273,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("run", nargs="?", type=results.find_run, help="the run's folder, or its name in results/")
     parser.add_argument("--minimum", type=float, help="percent of all images (default: 99.4 for mnist)")
-    parser.add_argument("--minimum-class", type=float, help="percent of any class (default: none)")
-    parser.add_argument("--maximum-loss", type=float, help="of the last training epoch (default: none)")
+    parser.add_argument("--minimum-class", type=float, help="percent of any class (default: 98 for mnist)")
+    parser.add_argument(
+        "--maximum-loss", type=float, help="of the last epoch (default: 0.1 for mnist where it shows all images)"
+    )
     parser.add_data()
     parser.add_device()
     arguments = parser.parse_args(argv)
@@ -275,7 +284,7 @@ def main(argv: list[str] | None = None) -> int:
         device = devices.resolve_device(arguments.device)
         devices.prepare()
         bounds = arguments.minimum, arguments.minimum_class, arguments.maximum_loss
-        rules = check(arguments.run, arguments.data, device, *bounds)
+        rules = check(arguments.run, arguments.data, device, *bounds, strict=True)
         print(format_rules(rules))
         return 0 if all(rule.passed for rule in rules) else 1
     runs = results.all_runs()

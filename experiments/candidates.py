@@ -11,7 +11,7 @@
     [[list]]                            # or one table a candidate, an empty one for the recipe as it is;
     degrees = 12
 
-    [ranges]                            # or so many trials, which Optuna looks for
+    [ranges]                            # or so many trials (trials = 20 above), which Optuna looks for
     learning_rate = {low = 0.05, high = 1.0, log = true}
 
 Everything is checked before anything is trained.
@@ -30,7 +30,7 @@ import msgspec
 import recipes
 from recipes import Recipe
 
-GIVEN = ("name", "dataset", "holdout", "validation_images")  # the same for all candidates, so that they can be compared
+GIVEN = ("name", "dataset", "holdout", "validation_images", "threads")  # the same for all, so that they can be compared
 AS_IT_IS = "the recipe as it is"
 REMEDY = "docs/development.md has an example"
 

@@ -1,6 +1,6 @@
 """A recipe trained as one writes it with PyTorch Lightning, for the benchmark alone: torchvision's transforms image by
-image, a DataLoader with two workers, torch's optimizer. Logger, progress bar and checkpoints are off, and the moving
-average of the weights is left out.
+image, a DataLoader with two workers, torch's optimizer. Logger, progress bar and checkpoints are off;
+the moving average of the weights, selection and bfloat16 are left out.
 """
 
 import logging

@@ -27,7 +27,7 @@ from experiments.candidates import Sweep, describe
 HEARTBEAT, GRACE = 15, 60  # seconds
 PRUNE_BELOW = 0.2  # p-value, which three seeds of three that are worse than the best's fall below, and two do not
 BUSY = 60  # seconds that one process waits for another to have written to an SQLite file
-DRIVERLESS = "is there such a database, and is its driver installed?"
+DRIVERLESS = "is there such a database, is its driver installed, and does nothing else hold it?"
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats, WilcoxonPruner
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -166,6 +166,7 @@ class Worker:
 
     def train_next(self) -> None:
         """Train the next candidate. When this process is stopped meanwhile, the candidate goes back into the queue."""
+        self.number = None
         try:
             self.study.optimize(self.train, n_trials=1, catch=(UserError, Superfluous))
         except KeyboardInterrupt:
@@ -242,8 +243,9 @@ def failures(study: optuna.Study) -> dict[str, str]:
     """{candidate: why} of those whose training failed."""
     found = {}
     for trial in study.get_trials(deepcopy=False):
+        candidate = trial.user_attrs.get("candidate")
         if trial.state == TrialState.FAIL and "failed" in trial.user_attrs:
-            found[describe(trial.params)] = trial.user_attrs["failed"]
-        else:
-            found.pop(describe(trial.params), None)  # it was tried again
-    return found
+            found[candidate] = describe(trial.params), trial.user_attrs["failed"]
+        elif trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            found.pop(candidate, None)  # it was tried again
+    return dict(found.values())

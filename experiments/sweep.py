@@ -46,7 +46,7 @@ def report(of: study.optuna.Study, sweep: candidates.Sweep) -> str:
     failed = "".join(f"failed: {name}: {reason}\n" for name, reason in failures.items())
     if not ranked:
         raise UserError(f"no candidate is done yet{'; ' + failed.splitlines()[0] if failed else ''}")
-    missing = sweep.trials - len(ranked) - len(failures)
+    missing = max(0, sweep.trials - len(ranked) - len(failures))  # the file may ask for fewer by now
     return f"{ranking.report(ranked)}\n{failed}{f'not done yet: {missing}' if missing else ''}".rstrip()
 
 
@@ -62,14 +62,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_data()
     parser.add_device()
     arguments = parser.parse_args(argv)
-    jobs = records.jobs_at_once() if arguments.jobs is None else arguments.jobs
-    if jobs < 1:
+    if arguments.jobs is not None and arguments.jobs < 1:
         parser.error("--jobs must be at least 1")
     try:
         sweep = candidates.read(arguments.file, arguments.recipe)
         folder, name = names(sweep)
     except (UserError, OSError) as error:
         parser.error(str(error))
+    jobs = arguments.jobs or records.jobs_at_once(sweep.recipe.threads)
+    threads = processor.threads(jobs, sweep.recipe.threads)
     url = arguments.storage or study.sqlite_url(FOLDER / f"{sweep.name}.db")
     shown = study.hide_password(url)
     with study.told(url):
@@ -79,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
             found = study.open_study(sweep, name, url, FOLDER / folder)
             print(f"study {name} in {shown}: {sweep.trials} candidates, {len(sweep.seeds)} seeds each", flush=True)
             flags = ["--data", str(arguments.data), "--device", arguments.device]
-            study.Worker(found, sweep, FOLDER / folder, jobs, processor.threads(jobs), flags).work()
+            study.Worker(found, sweep, FOLDER / folder, jobs, threads, flags).work()
         print(report(found, sweep))
     return 0
 

@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_device()
     arguments, recipe, seed, run_dir = results.parse_run(parser, argv)
     device = devices.resolve_device(arguments.device)
-    devices.prepare()
+    devices.prepare(recipe.threads)
     trainer = Trainer(recipe, seed, device, data.load(recipe.dataset, arguments.data, "train", device))
     test = range_test(trainer)
     path = run_dir / "lr_finder.json"

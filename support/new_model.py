@@ -15,6 +15,7 @@ from pathlib import Path
 
 from support import UserError, cli, files
 
+RESERVED = ("bench", "published")
 MODEL = '''class {class_name}(nn.Module):
     """A starting point: change anything, then `make check-model RECIPE={name}` and `make train RECIPE={name}`."""
 
@@ -59,6 +60,8 @@ RECIPES = re.compile(r"^RECIPES = .*\n(?:.*\n)*?(?=\)\}\n)", re.MULTILINE)
 
 def recipe_name(text: str) -> str:
     """A name fit for a recipe, a folder and, but for its hyphens, for Python."""
+    if text in RESERVED:
+        raise argparse.ArgumentTypeError(f"results/records has another {text}.json: choose another name")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", text) or keyword.iskeyword(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} must be lower-case letters, digits and single hyphens, such as mine"

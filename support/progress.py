@@ -27,7 +27,7 @@ class Meter:
         self.clock = processor.Clock()
         self.bar = tqdm(
             total=min(images, self.images_left),
-            desc=f"epoch {epoch}/{epochs:g}",
+            desc=f"epoch {epoch}/{math.ceil(epochs)}",
             unit=" images",
             unit_scale=True,
             leave=False,

@@ -124,6 +124,13 @@ def test_bounds_are_checked_where_they_are_given(finished):
     assert "< 99.4 %" in asked["accuracy"].measured
 
 
+@pytest.mark.parametrize(("keep", "asked"), [(1, ["worst class", "training loss"]), (0.4, ["worst class"])])
+def test_the_bounds_of_the_data_set_are_asked_of_all_images_where_none_are_given(train_small, tmp_path, keep, asked):
+    train_small("--epochs", 2, "--keep", keep)
+    names = [name.split(",")[0] for name in judge(tmp_path / "run", strict=True)]
+    assert [name for name in names if name in ("worst class", "training loss")] == asked
+
+
 FORGED = [
     {"total_parameters": 400_000},
     {"total_parameters": 9},

@@ -10,7 +10,7 @@ from reporting import hardest
 
 
 def selection(losses, shown):
-    return {"losses": torch.tensor(losses), "shown": torch.tensor(shown, dtype=torch.int16)}
+    return {"losses": torch.tensor(losses), "shown": torch.tensor(shown, dtype=torch.int32)}
 
 
 def test_the_hardest_come_first_and_those_never_shown_last():

@@ -68,7 +68,7 @@ def render(evaluation, **recipe):
     trained = datetime.datetime(2026, 2, 3, 4, 5, tzinfo=datetime.UTC)
     rules = [verdict.Rule("accuracy", "55.00 % < 99.4 %", False)]
     network = model.build("fast", len(evaluation.classes))
-    selection = {"losses": torch.rand(count, generator=draws), "shown": torch.full((count,), 3, dtype=torch.int16)}
+    selection = {"losses": torch.rand(count, generator=draws), "shown": torch.full((count,), 3, dtype=torch.int32)}
     return report.render(result, trained, rules, network, 3, evaluation, images, images, selection)
 
 

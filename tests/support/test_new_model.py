@@ -70,7 +70,7 @@ def test_a_second_one_of_the_same_name_is_refused(project):
         new_model.create("mine", project)
 
 
-@pytest.mark.parametrize("name", ["Mine", "my net", "../mine", "1st", "class", "", "mine-", "über", "my_net"])
+@pytest.mark.parametrize("name", ["bench", "published", "Mine", "my net", "../mine", "1st", "class", "", "mine-", "über", "my_net"])
 def test_a_name_unfit_for_recipe_and_python_is_wrong_usage(name, capsys):
     with pytest.raises(SystemExit) as stop:
         new_model.main([name])
