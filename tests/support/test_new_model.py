@@ -70,7 +70,14 @@ def test_a_second_one_of_the_same_name_is_refused(project):
         new_model.create("mine", project)
 
 
-@pytest.mark.parametrize("name", ["bench", "published", "Mine", "my net", "../mine", "1st", "class", "", "mine-", "über", "my_net"])
+@pytest.mark.parametrize("name", new_model.RESERVED)
+def test_a_name_that_another_record_has_is_wrong_usage(capsys, name):
+    with pytest.raises(SystemExit):
+        new_model.main([name])
+    assert f"another {name}.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["Mine", "my net", "../mine", "1st", "class", "", "mine-", "über", "my_net"])
 def test_a_name_unfit_for_recipe_and_python_is_wrong_usage(name, capsys):
     with pytest.raises(SystemExit) as stop:
         new_model.main([name])
