@@ -187,7 +187,7 @@ RECIPES = {recipe.name: recipe for recipe in (
     ),
 )}
 # fmt: on
-OWN = ("default", "fast", "under8k", "under5k", "under1500")
+OWN = ("default", "fast", "under8k", "under5k", "under1500", "fashion")
 PUBLISHED = ("erav3", "mnist-ops", "mnist-7824", "skeleton-510k", "mnist-experiment", "mnist-experiment-aug")
 NAME_LIMIT = 120  # characters: a file system allows 255
 FIELDS = tuple(field for field in dataclasses.fields(Recipe) if field.name != "name")
