@@ -9,8 +9,8 @@ from matplotlib.axis import Axis
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from reporting.axes import canvas, error_of, mark_error_axis
 from reporting.drawing import BLUE, GREY
-from reporting.plots import canvas, error_of, mark_error_axis
 
 
 def speeds(bench: dict[str, Any], published: dict[str, Any], own: dict[str, Any]) -> Figure:

@@ -24,6 +24,7 @@ import checkpoint
 import results
 from evaluate import Summary, format_mistake, load_tested
 from reporting import classes, drawing
+from reporting.axes import canvas, error_of, mark_error_axis, mark_log_axis
 from reporting.drawing import BLUE, GREEN, GREY, RED
 
 REMEDY = "make evaluate writes it again"
@@ -36,11 +37,6 @@ PARTS = {"train": ("train", GREY), "val": ("validation", GREEN), "test": ("test"
 def save(path: Path | str, plot: Callable[..., Figure], *content: Any) -> None:
     """Draw a plot into a PNG file, replaced whole."""
     files.replace_file(path, drawing.png(plot, *content))
-
-
-def canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure, and its axes, of a size in inches."""
-    return pyplot.subplots(figsize=(width, height), layout="constrained")
 
 
 def range_test(curve: dict[str, list[float]], suggestions: dict[str, float]) -> Figure:
@@ -72,14 +68,6 @@ def count_epochs(axes: Axes) -> None:
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y", color=GREY, alpha=0.3)
     axes.set_xlabel("epoch")
-
-
-def mark_log_axis(axes: Axes, label: Callable[[float], float]) -> None:
-    """Make the y-axis logarithmic, with marks at 1, 2 and 5 and what `label` makes of them."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{label(value):g}"))
-    axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
 
 
 def draw_history(
@@ -165,18 +153,6 @@ def losses(runs: dict[str, list[dict[str, float]]], part: str) -> Figure:
     figure, axes = histories(runs, f"{part}_loss", "loss", lambda value: value)
     mark_losses(axes)
     return figure
-
-
-def error_of(accuracy: float) -> float:
-    """The error in percent, for a logarithmic axis, which has no 0."""
-    return max(100 - accuracy, 0.01)
-
-
-def mark_error_axis(axes: Axes) -> None:
-    """Make the y-axis, of errors, a logarithmic one of accuracies, long enough to have marks."""
-    mark_log_axis(axes, lambda error: 100 - error)
-    errors = [error for line in axes.lines for error in line.get_ydata()]
-    axes.set_ylim(min(105, 2 * max(errors)), min(errors) / 2.5)
 
 
 def learning_rate(lrs: list[float], steps_per_epoch: int) -> Figure:
