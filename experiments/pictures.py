@@ -3,13 +3,11 @@
 import statistics
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from reporting.axes import canvas, error_of, mark_error_axis
+from reporting.axes import canvas, error_of, mark_error_axis, mark_numbers
 from reporting.drawing import BLUE, GREY
 
 
@@ -35,7 +33,7 @@ def speeds(bench: dict[str, Any], published: dict[str, Any], own: dict[str, Any]
         legend["only timed"] = axes.axvline(seconds, color=GREY, linestyle=":")
         axes.annotate(name, (seconds, 0), (-3, 4), ("data", "axes fraction"), "offset points", rotation=90, ha="right")
     axes.set_xscale("log")
-    mark_numbers(axes.xaxis)
+    mark_numbers(axes.xaxis, lambda value: value)
     axes.set(xlabel="seconds of training", ylabel="accuracy %")
     axes.margins(x=0.08)
     figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=len(legend))
@@ -57,7 +55,7 @@ def frontier(claims: dict[str, list[tuple[int, float]]], own: dict[str, dict[str
     mark_error_axis(axes)
     axes.set_ylim(axes.get_ylim()[0], min(error for _, error in marks.values()) / 1.3)
     axes.set_xscale("log")
-    mark_numbers(axes.xaxis)
+    mark_numbers(axes.xaxis, lambda value: value)
     axes.set(xlabel="trainable parameters", ylabel="accuracy %")
     axes.margins(x=0.08)
     named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
@@ -69,13 +67,6 @@ def frontier(claims: dict[str, list[tuple[int, float]]], own: dict[str, dict[str
 def mark(axes: Axes, place: tuple[float, float], deviation: float | None, **settings: Any) -> ErrorbarContainer:
     """Mark a place, (x, error), with the standard deviation of its accuracy."""
     return axes.errorbar(*place, deviation, fmt="o", markersize=7, capsize=3, **settings)
-
-
-def mark_numbers(axis: Axis) -> None:
-    """Mark a logarithmic axis at 1, 2 and 5 times the powers of ten."""
-    axis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
-    axis.set_minor_locator(matplotlib.ticker.NullLocator())
 
 
 def place_names(axes: Axes, marks: dict[str, tuple[float, float]]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import matplotlib
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 
@@ -13,12 +14,17 @@ def canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return pyplot.subplots(figsize=(width, height), layout="constrained")
 
 
+def mark_numbers(axis: Axis, label: Callable[[float], float]) -> None:
+    """Mark a logarithmic axis at 1, 2 and 5 times the powers of ten, with what `label` makes of them."""
+    axis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{label(value):,g}"))
+    axis.set_minor_locator(matplotlib.ticker.NullLocator())
+
+
 def mark_log_axis(axes: Axes, label: Callable[[float], float]) -> None:
-    """Make the y-axis logarithmic, with marks at 1, 2 and 5 and what `label` makes of them."""
+    """Make the y-axis logarithmic, with marks of what `label` makes of its values."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{label(value):g}"))
-    axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    mark_numbers(axes.yaxis, label)
 
 
 def error_of(accuracy: float) -> float:
