@@ -65,34 +65,31 @@ def head(in_channels: int, num_classes: int, dropout: float = 0.01) -> list[nn.M
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(in_channels, num_classes)]
 
 
-def early_pools(channels: list[int], num_classes: int, dropout: float = 0.01, activation=nn.SiLU) -> nn.Module:
-    """Six convolutions of so many channels: the first pool comes so early that nearly all work is at 13 x 13 and below.
-    Where channels are few, SiLU loses less than ReLU."""
-    one, two, three, four, five, six = channels
-    block = functools.partial(pooled_block, activation=activation)
-    return nn.Sequential(
-        *block(1, one, pool=2),  # 13 x 13
-        *block(one, two, padding=1),
-        *block(two, three, padding=1, pool=2),  # 6 x 6
-        *block(three, four, padding=1),
-        *block(four, five),
-        *block(five, six),  # 2 x 2
-        *head(six, num_classes, dropout),
-    )
+def chain(block: Callable[[int, int], list[nn.Module]], *channels: int) -> list[nn.Module]:
+    """The layers of a block from each number of channels to the next."""
+    return [layer for in_out in itertools.pairwise(channels) for layer in block(*in_out)]
 
 
-def separable(channels: list[int], num_classes: int, affine: bool = True) -> nn.Module:
-    """One convolution and four separable ones of so many channels: the most accurate of less than 2,000 parameters.
-    `affine` is that of the first BatchNorm."""
-    one, two, three, four, five = channels
-    block = functools.partial(pooled_block, convolution=separable_convolution, activation=nn.SiLU)
+def early_pools(
+    channels: list[int],
+    num_classes: int,
+    dropout: float = 0.01,
+    affine: bool = True,
+    convolution: Callable[..., list[nn.Module]] = convolution,
+    activation: Callable[..., nn.Module] = nn.SiLU,
+) -> nn.Module:
+    """Convolutions of so many channels, the first always a full one, and `affine` is that of its BatchNorm: the first
+    pool comes so early that nearly all work is at 13 x 13 and below. Where channels are few, SiLU loses less than ReLU.
+    """
+    one, two, *middle, before_last, last = channels
+    block = functools.partial(pooled_block, convolution=convolution, activation=activation)
     return nn.Sequential(
-        *pooled_block(1, one, pool=2, affine=affine, activation=nn.SiLU),  # 13 x 13
+        *pooled_block(1, one, pool=2, affine=affine, activation=activation),  # 13 x 13
         *block(one, two, padding=1),
-        *block(two, three, padding=1, pool=2),  # 6 x 6
-        *block(three, four),
-        *block(four, five),  # 2 x 2
-        *head(five, num_classes),
+        *block(two, middle[0], padding=1, pool=2),  # 6 x 6
+        *chain(functools.partial(block, padding=1), *middle),
+        *chain(block, middle[-1], before_last, last),  # 2 x 2
+        *head(last, num_classes, dropout),
     )
 
 
@@ -126,22 +123,17 @@ def under5k(num_classes: int) -> nn.Module:
 
 def under1500(num_classes: int) -> nn.Module:
     """1,490 parameters."""
-    return separable([8, 12, 12, 16, 16], num_classes)
+    return early_pools([8, 12, 12, 16, 16], num_classes, convolution=separable_convolution)
 
 
 def under700(num_classes: int) -> nn.Module:
     """692 parameters."""
-    return separable([5, 8, 8, 8, 8], num_classes, affine=False)
+    return early_pools([5, 8, 8, 8, 8], num_classes, affine=False, convolution=separable_convolution)
 
 
 def fashion(num_classes: int) -> nn.Module:
     """7,635 parameters."""
     return early_pools([8, 8, 12, 15, 15, 16], num_classes)
-
-
-def chain(block: Callable[[int, int], list[nn.Module]], *channels: int) -> list[nn.Module]:
-    """The layers of a block from each number of channels to the next."""
-    return [layer for in_out in itertools.pairwise(channels) for layer in block(*in_out)]
 
 
 def erav3(num_classes: int) -> nn.Module:
