@@ -71,7 +71,7 @@ class Recipe:
     ema_decay: float = setting(0.0, "decay of the moving average of the weights, per update; 0 for none", 0, 1)
     ema_every: int = setting(1, "steps between two updates of the moving average", 1, 100_000)
     batch_norm_images: int = setting(
-        0, "training images, not augmented, for BatchNorm's statistics after an epoch; 0 for a moving average", 0, 10**6
+        0, "training images, not augmented, for BatchNorm's statistics at the end; 0 for a moving average", 0, 10**6
     )
     best_threshold: float = setting(0.0, "validation accuracy in percent below which no best model is saved", 0, 100)
     precision: str = setting("float32", "auto is bfloat16 where it is native", choices=("auto", "float32", "bfloat16"))

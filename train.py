@@ -63,7 +63,8 @@ def train(trainer: Trainer, test_images: data.Images | None, run_dir: Path, chec
             meter.update(loss, logits, labels, batch_size, lr)
         figures = {"epoch": epoch, "lr": lr, **meter.finish()}
         trainer.average_processes()
-        trainer.update_batch_norm()
+        if epoch == math.ceil(recipe.epochs):
+            trainer.update_batch_norm()
         seconds = time.perf_counter() - start
 
         validation = evaluate(trainer.eval_model, trainer.validation_images, trainer.classes)
