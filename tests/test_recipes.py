@@ -73,6 +73,12 @@ def test_nesterov_without_momentum_is_refused():
     assert not recipes.get_recipe("default", momentum=0.0, nesterov=False).nesterov
 
 
+def test_statistics_of_one_image_are_refused():
+    with pytest.raises(ValueError, match="batch_norm_images must be 0 or at least 2, got 1"):
+        recipes.get_recipe("default", batch_norm_images=1)
+    assert recipes.get_recipe("default", batch_norm_images=2).batch_norm_images == 2
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="unknown recipe 'quick'; there are: default, fast, under8k"):
         recipes.get_recipe("quick")
