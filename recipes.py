@@ -189,7 +189,7 @@ RECIPES = {recipe.name: recipe for recipe in (
     ),
 )}
 # fmt: on
-OWN = ("default", "fast", "under8k", "under5k", "under1500", "fashion")
+OWN = ("default", "fast", "under8k", "under5k", "under1500", "under700", "fashion")
 PUBLISHED = ("erav3", "mnist-ops", "mnist-7824", "skeleton-510k", "mnist-experiment", "mnist-experiment-aug")
 NAME_LIMIT = 120  # characters: a file system allows 255
 FIELDS = tuple(field for field in dataclasses.fields(Recipe) if field.name != "name")
