@@ -81,9 +81,8 @@ def early_pools(
     convolution: Callable[..., list[nn.Module]] = convolution,
     activation: Callable[..., nn.Module] = nn.SiLU,
 ) -> nn.Module:
-    """Convolutions of so many channels, the first always a full one, and `affine` is that of its BatchNorm: the first
-    pool comes so early that nearly all work is at 13 x 13 and below. Where channels are few, SiLU loses less than ReLU.
-    """
+    """Convolutions of so many channels, the first always a full one, whose BatchNorm is `affine` or not. Its pool comes
+    so early that nearly all work is at 13 x 13 and below. Where channels are few, SiLU loses less than ReLU."""
     one, two, *middle, before_last, last = channels
     block = functools.partial(pooled_block, convolution=convolution, activation=activation)
     return nn.Sequential(
