@@ -52,13 +52,17 @@ def pooled_block(
     kernel: int = 3,
     padding: int = 0,
     pool: int = 1,
+    blur: bool = False,
     affine: bool = True,
     convolution: Callable[..., list[nn.Module]] = convolution,
     activation: Callable[..., nn.Module] = nn.ReLU,
 ) -> list[nn.Module]:
     """The layers of this project's own models: the pool comes before BatchNorm and the activation, which then have less
-    to do."""
-    pooling = [nn.MaxPool2d(pool)] if pool > 1 else []
+    to do. With `blur` it takes the maximum at every place, then averages, so that its output depends less on where its
+    grid lies (Zhang, arXiv 1904.11486)."""
+    pooling: list[nn.Module] = []
+    if pool > 1:
+        pooling = [nn.MaxPool2d(pool, stride=1), nn.AvgPool2d(pool)] if blur else [nn.MaxPool2d(pool)]
     norm = nn.BatchNorm2d(out_channels, affine=affine)
     return [*convolution(in_channels, out_channels, kernel, padding), *pooling, norm, activation(inplace=True)]
 
@@ -77,16 +81,18 @@ def early_pools(
     channels: list[int],
     num_classes: int,
     dropout: float = 0.01,
+    blur: bool = False,
     affine: bool = True,
     convolution: Callable[..., list[nn.Module]] = convolution,
     activation: Callable[..., nn.Module] = nn.SiLU,
 ) -> nn.Module:
-    """Convolutions of so many channels, the first always a full one, whose BatchNorm is `affine` or not. Its pool comes
-    so early that nearly all work is at 13 x 13 and below. Where channels are few, SiLU loses less than ReLU."""
+    """Convolutions of so many channels, the first always a full one, whose pool may `blur` and whose BatchNorm is
+    `affine` or not. This pool comes so early that nearly all work is at 13 x 13 and below. Where channels are few, SiLU
+    loses less than ReLU."""
     one, two, *middle, before_last, last = channels
     block = functools.partial(pooled_block, convolution=convolution, activation=activation)
     return nn.Sequential(
-        *pooled_block(1, one, pool=2, affine=affine, activation=activation),  # 13 x 13
+        *pooled_block(1, one, pool=2, blur=blur, affine=affine, activation=activation),  # 13 x 13, blurred 12 x 12
         *block(one, two, padding=1),
         *block(two, middle[0], padding=1, pool=2),  # 6 x 6
         *chain(functools.partial(block, padding=1), *middle),
@@ -133,7 +139,7 @@ def under1500(num_classes: int) -> nn.Module:
 
 def under700(num_classes: int) -> nn.Module:
     """692 parameters."""
-    return early_pools([5, 8, 8, 8, 8], num_classes, affine=False, convolution=separable_convolution)
+    return early_pools([5, 8, 8, 8, 8], num_classes, blur=True, affine=False, convolution=separable_convolution)
 
 
 def fashion(num_classes: int) -> nn.Module:

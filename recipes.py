@@ -157,7 +157,7 @@ RECIPES = {recipe.name: recipe for recipe in (
         **AVERAGED, label_smoothing=0.05, threads=1, **MILD,
     ),
     Recipe(name="under1500", architecture="under1500", epochs=15, threads=1, **TINY),
-    Recipe(name="under700", architecture="under700", epochs=70, threads=1, **TINY),
+    Recipe(name="under700", architecture="under700", epochs=60, threads=1, **TINY),
     Recipe(
         name="fashion", architecture="fashion", dataset="fashion-mnist", epochs=10, batch_size=256, keep=0.5,
         **AVERAGED, label_smoothing=0.1, threads=1, **SLIGHT,

@@ -33,6 +33,17 @@ def test_this_projects_networks_are_described_by_their_parameters(name):
     assert model.ARCHITECTURES[network].__doc__.startswith(f"{count:,} parameters")
 
 
+def test_a_pool_that_blurs_depends_less_on_where_its_grid_lies(mnist):
+    pixels = mnist[0][:100].to_float()
+
+    def change(blur: bool) -> float:
+        _, *pooling, norm, _ = model.pooled_block(1, 1, pool=2, blur=blur)
+        pool = nn.Sequential(*pooling, norm)
+        return nn.functional.mse_loss(pool(pixels), pool(pixels.roll(1, dims=3))).item()
+
+    assert change(blur=True) < 0.8 * change(blur=False)
+
+
 @pytest.mark.parametrize("name", model.ARCHITECTURES)
 def test_every_network_turns_images_into_finite_logits_and_gradients(name, generator):
     network = model.build(name, 10)
