@@ -4,16 +4,28 @@ The claims are the best figures found, each with how it was picked: nearly all o
 """
 
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """What a recipe is asked for: its limits, and the mean test accuracy, in percent, that counts at the least."""
+    """What a recipe is asked for: its limits, the mean test accuracy, in percent, the one that counts at the least, and
+    how many seeds are to reach it too."""
 
     parameters: int
     epochs: int
     accuracy: float
     least: float
+    seeds: int = 0
+
+    def mark(self, record: dict[str, Any]) -> str:
+        """How a record meets it: ✓, only at the `least`, or ✗."""
+        accuracies = [run["final_test_accuracy"] for run in record["runs"]]
+        fits = record["total_parameters"] <= self.parameters and record["total_epochs"] <= self.epochs
+        enough = sum(accuracy >= self.least for accuracy in accuracies) >= self.seeds
+        if not fits or not enough or record["mean"] < self.least:
+            return "✗"
+        return "✓" if record["mean"] >= self.accuracy else "least"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +40,7 @@ class Claim:
 
 GOALS = {
     "default": Goal(19_999, 19, 99.70, 99.62),
-    "fast": Goal(19_999, 19, 99.40, 99.40),
+    "fast": Goal(19_999, 19, 99.40, 99.40, seeds=8),
     "under8k": Goal(7_999, 19, 99.58, 99.48),
     "under5k": Goal(4_999, 19, 99.50, 99.42),
     "under1500": Goal(1_500, 100, 99.25, 99.05),
