@@ -134,7 +134,7 @@ def under5k(num_classes: int) -> nn.Module:
 
 def under1500(num_classes: int) -> nn.Module:
     """1,490 parameters."""
-    return early_pools([8, 12, 12, 16, 16], num_classes, convolution=separable_convolution)
+    return early_pools([8, 12, 12, 16, 16], num_classes, blur=True, convolution=separable_convolution)
 
 
 def under700(num_classes: int) -> nn.Module:
