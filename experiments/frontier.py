@@ -18,12 +18,14 @@ class Goal:
     least: float
     seeds: int = 0
 
+    def reaching(self, record: dict[str, Any]) -> int:
+        """How many seeds of a record have the least."""
+        return sum(run["final_test_accuracy"] >= self.least for run in record["runs"])
+
     def mark(self, record: dict[str, Any]) -> str:
         """How a record meets it: ✓, only at the `least`, or ✗."""
-        accuracies = [run["final_test_accuracy"] for run in record["runs"]]
         fits = record["total_parameters"] <= self.parameters and record["total_epochs"] <= self.epochs
-        enough = sum(accuracy >= self.least for accuracy in accuracies) >= self.seeds
-        if not fits or not enough or record["mean"] < self.least:
+        if not fits or self.reaching(record) < self.seeds or record["mean"] < self.least:
             return "✗"
         return "✓" if record["mean"] >= self.accuracy else "least"
 
