@@ -37,24 +37,17 @@ def augment(images: Tensor, recipe: Recipe, erased: float, generator: torch.Gene
 
 
 def affine(
-    images: Tensor,
-    angle: Tensor,
-    translate: Tensor,
-    scale: Tensor,
-    shear: Tensor,
-    padding_mode: str = "constant",
-    fill: float = 0.0,
+    images: Tensor, angle: Tensor, translate: Tensor, scale: Tensor, shear: Tensor, padding_mode: str, fill: float
 ) -> Tensor:
     """Rotate by `angle` (degrees, [N]), shear along x (degrees, [N]), scale ([N]), then shift by `translate` (pixels,
     [N, 2]: right, down), with bilinear interpolation: torchvision.transforms.functional.affine, for square images.
 
     New pixels take the value `fill`, or with padding_mode="border" that of the nearest pixel."""
     grid = sampling_grid(images.shape[-1], angle, translate, scale, shear)
-    if padding_mode == "border":
-        return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    if fill:  # zeros outside of (image - fill) are `fill` outside of the image
-        return functional.grid_sample(images - fill, grid, padding_mode="zeros", align_corners=False) + fill
-    return functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+    padding_mode = "zeros" if padding_mode == "constant" else padding_mode
+    if fill and padding_mode == "zeros":  # zeros outside of (image - fill) are `fill` outside of the image
+        return functional.grid_sample(images - fill, grid, padding_mode=padding_mode, align_corners=False) + fill
+    return functional.grid_sample(images, grid, padding_mode=padding_mode, align_corners=False)
 
 
 def sampling_grid(width: int, angle: Tensor, translate: Tensor, scale: Tensor, shear: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Checkpoints: saved whole or not at all, the newest five kept, the newest whole one loaded.
 
 A checkpoint is a file `checkpoints/epoch_019.pt` in a run's folder, written at the end of an epoch; `best_model.pt`
-beside it validated best. A file is replaced atomically and ends with the SHA-256 sum of all before it (torch.load takes
-no notice), so a stop at any moment leaves the old files whole, and any damage is seen.
+beside it is the one that validated best. Files are replaced atomically and end with the SHA-256 sum of their content,
+which torch.load ignores: a stop at any moment leaves the old files whole, and any damage is noticed.
 """
 
 import hashlib
@@ -12,35 +12,20 @@ import re
 from pathlib import Path
 from typing import Any
 
-from support import UserError, cli, files
+from support import UserError, cli, files, identity
 
 import torch
 from torch import nn
 
-from model import Normalize, build, is_close, probe
+from model import Normalize, build
 
 KEEP = 5
 FORMAT = 6  # raised when the content of a checkpoint changes
 BEST = "best_model.pt"
-REPLACED = ".replaced"  # the checkpoints of a run that another is about to replace
 SUM_BYTES = 32
-
-
-LOGITS_TOLERANCE = 0.01  # of the largest: what another machine's arithmetic may change
-KEYS = {
-    "recipe",
-    "identity",
-    "classes",
-    "input_shape",
-    "seed",
-    "epoch",
-    "normalize",
-    "model",
-    "ema",
-    "selection",
-    "history",
-    "logits",
-}
+# What a checkpoint of this format has at least.
+KEYS = {"recipe", "identity", "classes", "input_shape", "seed", "epoch", "normalize"}
+KEYS |= {"model", "ema", "selection", "history", "logits"}
 
 
 class DamagedCheckpoint(UserError):
@@ -54,20 +39,16 @@ def checkpoint_dir(run_dir: Path | str) -> Path:
 
 def epochs(run_dir: Path | str) -> dict[int, Path]:
     """{epoch: path} of a run's checkpoints, in ascending order."""
-    return numbered(checkpoint_dir(run_dir))
-
-
-def numbered(folder: Path) -> dict[int, Path]:
-    """{epoch: path} of the checkpoints in a folder, in ascending order."""
-    matches = {path: re.fullmatch(r"epoch_(\d{3,})", path.stem) for path in folder.glob("epoch_*.pt")}
+    paths = checkpoint_dir(run_dir).glob("epoch_*.pt")
+    matches = {path: re.fullmatch(r"epoch_(\d{3,})", path.stem) for path in paths}
     return dict(sorted((int(match[1]), path) for path, match in matches.items() if match))
 
 
 def save(run_dir: Path | str, state: dict[str, Any], best: bool) -> None:
-    """Save the state at the end of epoch `state["epoch"]`, also as best_model.pt where it is the best, and keep the
-    newest five. Raises UserError, with the old files whole.
+    """Save the state at the end of epoch `state["epoch"]`, also as best_model.pt if it is the best, and keep the newest
+    five. Raises UserError and leaves the old files whole.
 
-    The best is written first: a stop between the two repeats the epoch, and ends with both."""
+    The best is written first: a run that is stopped between the two writes repeats the epoch and ends with both."""
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
     content = buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest()
@@ -78,8 +59,8 @@ def save(run_dir: Path | str, state: dict[str, Any], best: bool) -> None:
 
 
 def rotate(run_dir: Path | str, newest: int) -> None:
-    """Keep the newest five whole checkpoints up to epoch `newest`. A damaged one does not count, and goes with those
-    before the five. Later ones are damaged, or the run would have resumed from them, and about to be replaced."""
+    """Keep the newest five whole checkpoints up to epoch `newest`. Damaged ones do not count and are removed with
+    the older ones. Later ones are damaged, or the run would have resumed from them, and will be replaced."""
     kept = 0
     with files.told(run_dir, "could not be cleared"):
         for epoch, path in reversed(epochs(run_dir).items()):
@@ -90,28 +71,18 @@ def rotate(run_dir: Path | str, newest: int) -> None:
 
 
 def remove(run_dir: Path | str) -> None:
-    """Remove a run's checkpoints. Their folder is renamed first, so that a stop on the way leaves none in place."""
-    sweep(run_dir)
-    if checkpoint_dir(run_dir).exists():
-        with files.told(run_dir, "could not be cleared"):
-            checkpoint_dir(run_dir).replace(Path(run_dir) / REPLACED)
-        sweep(run_dir)
+    """Remove a run's checkpoints, the newest first and the best last: a stop on the way leaves an earlier state of that
+    run, or none."""
+    with files.told(run_dir, "could not be cleared"):
+        for path in [*reversed(epochs(run_dir).values()), checkpoint_dir(run_dir) / BEST]:
+            path.unlink(missing_ok=True)
 
 
 def sweep(run_dir: Path | str) -> None:
-    """Clear what killed processes left in a run's folder, but put back other people's files."""
-    replaced, folder = Path(run_dir) / REPLACED, checkpoint_dir(run_dir)
+    """Clear the temporary files that killed processes left in a run's folder."""
     with files.told(run_dir, "could not be cleared"):
-        if replaced.exists():
-            for path in [*numbered(replaced).values(), replaced / BEST]:
-                path.unlink(missing_ok=True)
-            files.sweep(replaced)
-            for path in replaced.iterdir():
-                folder.mkdir(exist_ok=True)
-                path.replace(folder / path.name)
-            replaced.rmdir()
         files.sweep(run_dir)
-        files.sweep(folder)
+        files.sweep(checkpoint_dir(run_dir))
 
 
 def is_whole(path: Path) -> bool:
@@ -160,24 +131,20 @@ def load_newest(run_dir: Path | str) -> dict[str, Any] | None:
 
 
 def locate(path: Path) -> tuple[Path, Path | None]:
-    """(a run's folder, the checkpoint that is meant) of a path that a person gave: the folder itself, one of its files,
-    or a checkpoint. The newest checkpoint is meant where that is None."""
+    """Split a path that a person gave (a run's folder, a file in it, or a checkpoint) into the run's folder and the
+    checkpoint. None stands for the newest one."""
     file = path if path.suffix == ".pt" else None
     folder = path.parent if os.path.isfile(path) or file else path
     return (folder.parent if folder.name == checkpoint_dir("").name else folder), file
 
 
-def load_model(
-    run: Path | str, device: torch.device | str = "cpu", which: str = "newest"
-) -> tuple[nn.Module, dict[str, Any]]:
-    """The deployable model of a run, in evaluation mode, and the checkpoint's state: pixels in 0..1, [N, 1, H, W], to
-    logits [N, num_classes]. `which` is "newest" or "best"; a checkpoint file as `run` is itself what is loaded. The
-    weights are averaged where the recipe has an EMA.
+def load_model(run: Path | str, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
+    """The deployable model of a run, in evaluation mode, with the state of its newest checkpoint, or of the checkpoint
+    that `run` names. It maps pixels in 0..1, [N, 1, H, W], to logits [N, num_classes], with the EMA's weights if there
+    are any.
 
-    Raises UserError without a checkpoint, and when the architecture does not compute what it did."""
+    Raises UserError without a checkpoint, and when the architecture no longer computes what it did."""
     run_dir, path = locate(Path(run))
-    if which == "best":
-        path = checkpoint_dir(run_dir) / BEST
     if path and not os.path.exists(path):
         raise UserError(f"there is no {path}: make train (OVERWRITE=1 where it was removed)")
     state = load(path) if path else load_newest(run_dir)
@@ -185,15 +152,14 @@ def load_model(
         raise UserError(
             f"no checkpoint in {checkpoint_dir(run_dir)}: make train, or another RUN= (make view-results lists them)"
         )
-    model = build(state["recipe"]["architecture"], len(state["classes"]))
-    changed = (
-        f"{path or run_dir} holds another model: {state['recipe']['architecture']!r} has changed since in model.py"
-    )
+    architecture = state["recipe"]["architecture"]
+    changed = f"{path or run_dir} holds another model: {architecture!r} has changed since in model.py"
+    model = build(architecture, len(state["classes"]))
     try:
         model.load_state_dict(state["ema"] or state["model"])
     except RuntimeError as error:
         raise UserError(changed) from error
     deployable = nn.Sequential(Normalize(**state["normalize"]), model).eval()
-    if not is_close(probe(deployable, state["input_shape"]).tolist(), state["logits"], LOGITS_TOLERANCE):
+    if not identity.is_close(identity.probe(deployable, state["input_shape"]), state["logits"]):
         raise UserError(f"{changed}: it computes something else from the same weights")
     return deployable.to(device, memory_format=torch.channels_last), state

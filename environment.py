@@ -1,22 +1,20 @@
 """The machine: is it ready, and what is it. For results.json, and for people.
 
-    python environment.py [--dataset mnist] [--data data] [--json]
+    python environment.py [--dataset mnist] [--data data]
 
 prints what was checked; the exit status is 1, with the remedy, when something is missing.
 """
 
-import dataclasses
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from support import cli, devices, processes, processor
+from support import cli, devices, processes
 
 import torch
 from packaging.requirements import Requirement
@@ -29,8 +27,8 @@ DISK_FLOOR = 1.0  # GB: the data and a few runs
 
 
 def commit() -> str:
-    """The git commit of the code, with -dirty when it has changed since; unknown outside a checkout of its own. Results
-    are not code: a record that was written does not make the next one dirty."""
+    """The git commit of the code, with -dirty if the code has changed since, or "unknown" outside a checkout of its
+    own. Results are not code: a record that was written does not make the next one dirty."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's, say
 
     def git(*arguments: str) -> subprocess.CompletedProcess:
@@ -54,7 +52,8 @@ def describe(device: torch.device, precision: str) -> dict[str, Any]:
         "numpy": importlib.metadata.version("numpy"),
         "platform": platform.platform(),
         "cpu": devices.cpuinfo("model name") or platform.processor() or platform.machine(),
-        "cores": processor.cores(),
+        "capability": torch.backends.cpu.get_cpu_capability(),  # the instruction set that torch computes with
+        "cores": devices.cores(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "processes": processes.world_size(),
@@ -63,12 +62,11 @@ def describe(device: torch.device, precision: str) -> dict[str, Any]:
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class Check:
+class Check(NamedTuple):
     """One thing that was checked: what there is, and the remedy where it is not good enough."""
 
     name: str
-    found: str
+    there: str
     remedy: str = ""
 
 
@@ -78,35 +76,33 @@ def requirements() -> list[Requirement]:
     return [Requirement(line) for line in lines if line and not line.startswith("#")]
 
 
-def package_check(package: Requirement) -> Check:
+def check_package(package: Requirement) -> Check:
     """Whether a package is installed, in a version that is asked for."""
+    remedy = f"needs {package}: make env-update"
     try:
         version = importlib.metadata.version(package.name)
     except importlib.metadata.PackageNotFoundError:
-        return Check(package.name, "missing", f"needs {package}: make env-update")
-    passed = package.specifier.contains(version, prereleases=True)
-    return Check(
-        package.name, f"{version} ({package.specifier})", "" if passed else f"needs {package}: make env-update"
-    )
+        return Check(package.name, "missing", remedy)
+    is_wanted = package.specifier.contains(version, prereleases=True)
+    return Check(package.name, f"{version} ({package.specifier})", "" if is_wanted else remedy)
 
 
-def checks(dataset: str, data_dir: str) -> list[Check]:
+def checks(dataset: str, data_dir: Path | str) -> list[Check]:
     """Every check: Python, packages, device, threads, disk and data."""
-    device = devices.resolve_device("auto")
-    free = shutil.disk_usage(ROOT).free / 1e9
+    device, free = devices.resolve_device("auto").type, shutil.disk_usage(ROOT).free / 1e9
     states = data.state(data.get_dataset(dataset), data_dir)
-    unverified = [f"{name} {state}" for name, state in states.items() if state != "verified"]
-    python_remedy = f"needs Python >= {'.'.join(map(str, PYTHON_FLOOR))}"
+    unverified = ", ".join(f"{name} {state}" for name, state in states.items() if state != "verified")
+    is_old = sys.version_info < PYTHON_FLOOR
     return [
-        Check("python", platform.python_version(), "" if sys.version_info >= PYTHON_FLOOR else python_remedy),
-        *map(package_check, requirements()),
-        Check("device", f"{device.type}, training in {devices.resolve_precision('auto', device)}"),
-        Check("threads", f"{processor.threads()} of {processor.cores()} cores"),
-        Check("disk", f"{free:.1f} GB free", "" if free >= DISK_FLOOR else f"needs {DISK_FLOOR} GB: free some space"),
+        Check("python", platform.python_version(), f"needs Python >= {PYTHON_FLOOR[0]}.{PYTHON_FLOOR[1]}" * is_old),
+        *map(check_package, requirements()),
+        Check("device", f"{device}, {torch.backends.cpu.get_cpu_capability()}"),
+        Check("threads", f"{devices.threads()} of {devices.cores()} cores"),
+        Check("disk", f"{free:.1f} GB free", f"needs {DISK_FLOOR} GB: free some space" * (free < DISK_FLOOR)),
         Check(
             "data",
-            ", ".join(unverified) or f"{dataset}: {len(states)} files verified in {data_dir}",
-            f"make data DATASET={dataset}" if unverified else "",
+            unverified or f"{dataset}: {len(states)} files verified in {data_dir}",
+            f"make data DATASET={dataset}" * bool(unverified),
         ),
     ]
 
@@ -115,16 +111,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("--dataset", default="mnist", choices=data.DATASETS, help="(default: mnist)")
     parser.add_data()
-    parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)
     checked = checks(arguments.dataset, arguments.data)
-    if arguments.json:
-        facts = {check.name: dataclasses.asdict(check) | {"ok": not check.remedy} for check in checked}
-        print(json.dumps(facts, indent=2))
-    else:
-        for check in checked:
-            verdict, remedy = ("FAIL", f"  → {check.remedy}") if check.remedy else ("ok  ", "")
-            print(f"{verdict}  {check.name:12} {check.found}{remedy}")
+    for name, there, remedy in checked:
+        print(f"FAIL  {name:12} {there}  → {remedy}" if remedy else f"ok    {name:12} {there}")
     return 1 if any(check.remedy for check in checked) else 0
 
 

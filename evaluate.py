@@ -13,7 +13,7 @@ import math
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from support import cli, devices, files, intervals
 
@@ -30,34 +30,10 @@ BATCH_IMAGES = 500  # in one forward pass: small enough for the widest model her
 BINS = 15  # of confidence, as in Guo et al.
 
 
-class Mistake(TypedDict):
-    """What an image was taken for; confidence is a probability."""
-
-    index: int
-    true: str
-    predicted: str
-    confidence: float
-
-
-class Summary(TypedDict):
-    """The content of evaluation.json."""
-
-    recipe: str
-    seed: int
-    epoch: int
-    images: int
-    accuracy: float
-    accuracy_ci95: list[float]
-    loss: float
-    calibration_error: float
-    per_class_accuracy: dict[str, float]
-    confusion: list[list[int]]
-    misclassified: list[Mistake]
-
-
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What a model makes of N labelled images: logits [N, num_classes] and labels [N], on the CPU; the class names."""
+    """A model's output for N labelled images: logits [N, num_classes] and labels [N], on the CPU, and the class
+    names."""
 
     logits: Tensor
     labels: Tensor
@@ -117,8 +93,8 @@ class Evaluation:
         total = torch.zeros(BINS, dtype=torch.double).index_add_(0, bins, gaps).abs().sum().item()
         return 100 * total / len(self.labels)
 
-    def mistake(self, index: int) -> Mistake:
-        """What an image was taken for."""
+    def mistake(self, index: int) -> dict[str, Any]:
+        """The true and the predicted class of an image, and the probability of the prediction."""
         return {
             "index": index,
             "true": self.classes[self.labels[index]],
@@ -142,57 +118,24 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(model: nn.Module, images: data.Images, classes: tuple[str, ...]) -> Evaluation:
-    """An Evaluation of a model from pixels in 0..1 to logits, which is left in evaluation mode."""
+    """Evaluate a model that maps pixels in 0..1 to logits. It is left in evaluation mode."""
     model.eval()
     parts = images.to_float().contiguous(memory_format=torch.channels_last).split(BATCH_IMAGES)
     return Evaluation(torch.cat([model(part) for part in parts]).float().cpu(), images.labels.cpu(), classes)
 
 
 def load_images(state: dict[str, Any], data_dir: Path | str, device: torch.device) -> tuple[data.Images, data.Images]:
-    """The images that a run, by its checkpoint's state, was trained on, and those that it is evaluated on."""
+    """(training images, evaluated images) of the run with this checkpoint state."""
     images = data.load(state["recipe"]["dataset"], data_dir, "train", device)
     training, validation = data.split(images, state["recipe"]["validation_images"], state["seed"])
     return training, validation if state["recipe"]["holdout"] else load_tested(state, data_dir, device)
 
 
 def load_tested(state: dict[str, Any], data_dir: Path | str, device: torch.device | str) -> data.Images:
-    """The images that a run, by its checkpoint's state, is evaluated on."""
+    """The images on which the run with this checkpoint state is evaluated."""
     if state["recipe"]["holdout"]:
         return load_images(state, data_dir, device)[1]
     return data.load(state["recipe"]["dataset"], data_dir, "test", device)
-
-
-def summarize(state: dict[str, Any], total_parameters: int, evaluation: Evaluation | None) -> dict[str, Any]:
-    """The content of results.json that a checkpoint's state and an evaluation of its model amount to; without one, what
-    the state alone says."""
-    recipe, history = state["recipe"], state["history"]
-    summary = {
-        "schema": results.SCHEMA,
-        "finished": len(history) >= recipe["epochs"],
-        "recipe": recipe,
-        "identity": state["identity"],
-        "classes": state["classes"],
-        "seed": state["seed"],
-        "total_parameters": total_parameters,
-        "total_epochs": recipe["epochs"],
-        "preparation_seconds": state["preparation_seconds"],
-        "training_time": state["preparation_seconds"] + sum(entry["seconds"] for entry in history),
-        "best_validation_accuracy": results.best_epoch(history)["val_accuracy"],
-        "history": history,
-        "environment": state["environment"],
-    }
-    if summary["finished"]:
-        accuracy, interval, loss = results.final_keys(summary)
-        part = results.history_part(recipe)
-        summary |= {accuracy: history[-1][f"{part}_accuracy"], loss: history[-1][f"{part}_loss"]}
-        if evaluation:
-            summary[interval] = evaluation.accuracy_ci95
-    if evaluation:
-        predictions = evaluation.predictions.tolist()
-        mistakes = {str(index): state["classes"][predictions[index]] for index in sorted(evaluation.misclassified)}
-        summary |= {"per_class_accuracy": evaluation.per_class_accuracy, "evaluated_images": len(evaluation.labels)}
-        summary["misclassified"] = mistakes
-    return summary | ({"lr_finder": state["lr_finder"]} if state["lr_finder"] else {})
 
 
 def format_evaluation(evaluation: Evaluation) -> str:
@@ -215,12 +158,14 @@ def format_evaluation(evaluation: Evaluation) -> str:
     return "\n".join([summary, "", table, "", head, *listed]).replace("\xa0", " ")
 
 
-def format_mistake(mistake: Mistake) -> str:
-    """What an image was taken for: true→predicted, and how confidently."""
+def format_mistake(mistake: dict[str, Any]) -> str:
+    """true→predicted, and the probability of the prediction."""
     return f"{mistake['true']}→{mistake['predicted']} {100 * mistake['confidence']:.0f} %"
 
 
-def main(argv: list[str] | None = None) -> int:
+def evaluate_run(argv: list[str] | None) -> tuple[Path, Evaluation, data.Images]:
+    """Evaluate the run named on the command line, print its figures and write evaluation.json. Returns the run's
+    folder, the evaluation and the images."""
     parser = cli.Parser(description=__doc__)
     parser.add_argument(
         "run", type=results.find_run, help="the run's folder, its name in results/, or a checkpoint file"
@@ -231,8 +176,7 @@ def main(argv: list[str] | None = None) -> int:
     device = devices.resolve_device(arguments.device)
     devices.prepare()
     model, state = checkpoint.load_model(arguments.run, device)
-    run_dir, _ = checkpoint.locate(arguments.run)
-    images = load_tested(state, arguments.data, device)
+    run_dir, images = checkpoint.locate(arguments.run)[0], load_tested(state, arguments.data, device)
     facts = {"recipe": state["recipe"]["name"], "seed": state["seed"], "epoch": state["epoch"]}
     print(
         f"{arguments.run}: recipe {facts['recipe']}, seed {facts['seed']}, {count_parameters(model):,} parameters, "
@@ -243,6 +187,11 @@ def main(argv: list[str] | None = None) -> int:
     path = run_dir / "evaluation.json"
     files.write_json(path, facts | evaluation.summary())
     print(f"\n{path}")
+    return run_dir, evaluation, images
+
+
+def main(argv: list[str] | None = None) -> int:
+    evaluate_run(argv)
     return 0
 
 

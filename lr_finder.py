@@ -2,25 +2,24 @@
 Rates for Training Neural Networks"). `make find-lr` shows one, `make train LR=auto` trains at what it suggests.
 
 The learning rate rises from step to step, on the recipe's batches, augmentation, precision and momentum, until the loss
-diverges; model, optimizer and selection are then put back.
+diverges; all of it on a copy of the model.
 """
 
+import copy
 import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from support import UserError, processes
+from support import UserError
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from trainer import Trainer, derive_seed
 
+END_LR = 10.0
 MEMORY = 10  # steps that the moving average of the loss looks back, at least,
 MEMORY_SHARE = 0.05  # and as a share of the test: the finer its steps, the less each says
 DIVERGED = 3.0  # times the lowest smoothed loss, where the test stops
@@ -84,58 +83,29 @@ def find_lr(trainer: Trainer) -> None:
 
 
 def range_test(trainer: Trainer) -> RangeTest:
-    """A range test from the recipe's finder_start_lr to its finder_end_lr, or to where the loss diverges."""
-    start, recipe, (group,) = time.perf_counter(), trainer.recipe, trainer.optimizer.param_groups
+    """A range test of a copy of the model, from the recipe's finder_start_lr to END_LR or until the loss diverges,
+    at the momentum of the cycle's peak."""
+    start, recipe, trial = time.perf_counter(), trainer.recipe, copy.copy(trainer)
+    trial.model, trial.selection = copy.deepcopy((trainer.model, trainer.selection))
+    trial.use_lr(recipe.learning_rate)
+    (group,) = trial.optimizer.param_groups
+    if "base_momentum" in group:
+        group["momentum"] = group["base_momentum"]
     memory = max(MEMORY, MEMORY_SHARE * recipe.finder_num_iter)
     decay = 1 - 1 / memory
     lrs, losses, smoothed, average = [], [], [], 0.0
-    with restored(trainer):
-        trainer.model.train()
-        torch.manual_seed(derive_seed(trainer.seed, 0))
-        batches = itertools.chain.from_iterable(trainer.batches(epoch) for epoch in itertools.count(1))
-        for lr in np.geomspace(recipe.finder_start_lr, recipe.finder_end_lr, recipe.finder_num_iter).tolist():
-            group["lr"] = lr
-            loss = update(trainer, *next(batches))
-            if not math.isfinite(loss):
-                break
-            average = decay * average + (1 - decay) * loss
-            lrs.append(lr)
-            losses.append(loss)
-            smoothed.append(average / (1 - decay ** len(lrs)))  # without the bias of its start
-            if smoothed[-1] > DIVERGED * min(smoothed):
-                break
+    trial.model.train()
+    torch.manual_seed(derive_seed(trainer.seed, 0))
+    batches = itertools.chain.from_iterable(trial.batches(epoch) for epoch in itertools.count(1))
+    for lr in np.geomspace(recipe.finder_start_lr, END_LR, recipe.finder_num_iter).tolist():
+        group["lr"] = lr
+        loss = trial.step(next(batches))[0].item()
+        if not math.isfinite(loss):
+            break
+        average = decay * average + (1 - decay) * loss
+        lrs.append(lr)
+        losses.append(loss)
+        smoothed.append(average / (1 - decay ** len(lrs)))  # without the bias of its start
+        if smoothed[-1] > DIVERGED * min(smoothed):
+            break
     return RangeTest(lrs, losses, smoothed, memory, time.perf_counter() - start)
-
-
-def update(trainer: Trainer, images: Tensor, labels: Tensor, index: Tensor, batch_size: int) -> float:
-    """Train on a batch of `trainer.batches` unless its loss is not finite; returns the loss."""
-    with trainer.autocast():
-        losses = trainer.criterion(trainer.model(images), labels)
-        loss = losses.sum() / batch_size
-    loss.backward()
-    trainer.selection.note(index, losses)
-    total = processes.all_reduce_gradients(trainer.model, loss).item()
-    if math.isfinite(total):
-        trainer.optimizer.step()
-    trainer.optimizer.zero_grad()
-    return total
-
-
-@contextmanager
-def restored(trainer: Trainer) -> Iterator[None]:
-    """Put back model, optimizer and selection after this context; within it the momentum is that of the cycle's
-    peak."""
-    optimizer_state = (value for state in trainer.optimizer.state.values() for value in state.values())
-    states = *trainer.model.state_dict().values(), *optimizer_state, *trainer.selection.state_dict().values()
-    tensors = [value for value in states if torch.is_tensor(value)]
-    before = [value.clone() for value in tensors]
-    (group,) = trainer.optimizer.param_groups
-    settings = {name: group[name] for name in ("lr", "momentum") if name in group}
-    if "base_momentum" in group:
-        group["momentum"] = group["base_momentum"]
-    try:
-        yield
-    finally:
-        for value, kept in zip(tensors, before, strict=True):
-            value.copy_(kept)
-        group.update(settings)

@@ -1,26 +1,25 @@
-"""The models: each a list of layers that reads like its description.
+"""The models: each a list of layers that reads like its description; `make show-model RECIPE=NAME` prints one.
 
-    python model.py                                every architecture and its number of trainable parameters
-    python model.py NAME                           the layers of an architecture, or of a recipe's
-    python model.py NAME --check parameters|all    the rules (reporting/rules.py)
-
-A model maps normalized images [N, 1, H, W] to logits [N, num_classes]. Log-softmax, with which some published models
-end, is in the cross-entropy loss here. Your own is one more function, or nn.Module class, in ARCHITECTURES.
+A model maps normalized images [N, 1, H, W] to logits [N, num_classes]. The published ones are in published.toml. Your
+own is one more function, or nn.Module class, in ARCHITECTURES.
 """
 
+import ast
 import copy
 import functools
 import inspect
 import itertools
-import runpy
+import re
+import tomllib
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 from support import UserError
 
 import torch
 from torch import Tensor, nn
 
+PUBLISHED = tomllib.loads(Path(__file__).with_name("published.toml").read_text(encoding="utf-8"))["networks"]
 WHITENING_EPSILON = 1e-3  # of a mean square: patterns too weak to matter stay so
 
 
@@ -72,11 +71,6 @@ def head(in_channels: int, num_classes: int, dropout: float = 0.01) -> list[nn.M
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(in_channels, num_classes)]
 
 
-def chain(block: Callable[[int, int], list[nn.Module]], *channels: int) -> list[nn.Module]:
-    """The layers of a block from each number of channels to the next."""
-    return [layer for in_out in itertools.pairwise(channels) for layer in block(*in_out)]
-
-
 def early_pools(
     channels: list[int],
     num_classes: int,
@@ -86,8 +80,8 @@ def early_pools(
     convolution: Callable[..., list[nn.Module]] = convolution,
     activation: Callable[..., nn.Module] = nn.SiLU,
 ) -> nn.Module:
-    """Convolutions of so many channels, the first always a full one, whose pool may `blur` and whose BatchNorm is
-    `affine` or not. This pool comes so early that nearly all work is at 13 x 13 and below. Where channels are few, SiLU
+    """Convolutions with these channels, the first always a full one, whose pool may `blur` and whose BatchNorm may
+    be `affine`. That pool comes so early that nearly all work is done at 13 x 13 and below. With few channels SiLU
     loses less than ReLU."""
     one, two, *middle, before_last, last = channels
     block = functools.partial(pooled_block, convolution=convolution, activation=activation)
@@ -95,8 +89,9 @@ def early_pools(
         *pooled_block(1, one, pool=2, blur=blur, affine=affine, activation=activation),  # 13 x 13, blurred 12 x 12
         *block(one, two, padding=1),
         *block(two, middle[0], padding=1, pool=2),  # 6 x 6
-        *chain(functools.partial(block, padding=1), *middle),
-        *chain(block, middle[-1], before_last, last),  # 2 x 2
+        *(layer for in_out in itertools.pairwise(middle) for layer in block(*in_out, padding=1)),
+        *block(middle[-1], before_last),
+        *block(before_last, last),  # 2 x 2
         *head(last, num_classes, dropout),
     )
 
@@ -147,102 +142,18 @@ def fashion(num_classes: int) -> nn.Module:
     return early_pools([8, 8, 12, 15, 15, 16], num_classes)
 
 
-def erav3(num_classes: int) -> nn.Module:
-    """19,098 parameters: convolutions with bias at full size, then ReLU, then BatchNorm."""
-
-    def block(in_channels: int, out_channels: int) -> list[nn.Module]:
-        return [nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.ReLU(inplace=True), nn.BatchNorm2d(out_channels)]
-
-    return nn.Sequential(
-        *chain(block, 1, 12, 16),
-        nn.Dropout(0.05),
-        *block(16, 20),
-        nn.MaxPool2d(2),
-        nn.Dropout(0.05),
-        *block(20, 24),
-        nn.Dropout(0.1),
-        *block(24, 24),
-        nn.MaxPool2d(2),
-        nn.Dropout(0.1),
-        *block(24, 20),
-        nn.Conv2d(20, num_classes, 1),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-    )
-
-
-def mnist_ops(num_classes: int) -> nn.Module:
-    """7,758 parameters: BatchNorm and dropout before each ReLU."""
-
-    def block(in_channels: int, out_channels: int) -> list[nn.Module]:
-        convolution = nn.Conv2d(in_channels, out_channels, 3, bias=False)
-        return [convolution, nn.BatchNorm2d(out_channels), nn.Dropout(0.05), nn.ReLU(inplace=True)]
-
-    return nn.Sequential(
-        *chain(block, 1, 10, 10, 10, 10),
-        nn.MaxPool2d(2),
-        *chain(block, 10, 10, 16, 16),
-        nn.AvgPool2d(4),
-        nn.Conv2d(16, num_classes, 1, bias=False),
-        nn.Flatten(),
-    )
-
-
-def mnist_7824(num_classes: int) -> nn.Module:
-    """7,824 parameters: a squeeze to 4 channels after the pool, then widening."""
-
-    def block(in_channels: int, out_channels: int, kernel: int = 3) -> list[nn.Module]:
-        convolution = nn.Conv2d(in_channels, out_channels, kernel, bias=False)
-        return [convolution, nn.ReLU(inplace=True), nn.BatchNorm2d(out_channels), nn.Dropout(0.025)]
-
-    return nn.Sequential(
-        *chain(block, 1, 4, 10),
-        nn.MaxPool2d(2),
-        *block(10, 8, kernel=1),
-        *block(8, 4, kernel=1),
-        *chain(block, 4, 10, 16, 18, 16),
-        nn.AvgPool2d(4),
-        nn.Conv2d(16, num_classes, 1, bias=False),
-        nn.Flatten(),
-    )
-
-
-def skeleton_510k(num_classes: int) -> nn.Module:
-    """509,946 parameters: the baseline without BatchNorm, dropout or global average pooling."""
-
-    def block(in_channels: int, out_channels: int, kernel: int = 3) -> list[nn.Module]:
-        return [nn.Conv2d(in_channels, out_channels, kernel), nn.ReLU(inplace=True)]
-
-    return nn.Sequential(
-        *chain(block, 1, 32, 64, 128),
-        nn.MaxPool2d(2),
-        *block(128, 16, kernel=1),
-        *chain(block, 16, 32, 64, 128, 256),
-        nn.Conv2d(256, num_classes, 3),
-        nn.Flatten(),
-    )
-
-
-def mnist_experiment(num_classes: int) -> nn.Module:
-    """18,592 parameters: half of them in the second convolution."""
-
-    def block(in_channels: int, out_channels: int, padding: int = 0) -> list[nn.Module]:
-        convolution = nn.Conv2d(in_channels, out_channels, 3, padding=padding, bias=False)
-        return [convolution, nn.ReLU(inplace=True), nn.BatchNorm2d(out_channels), nn.Dropout(0.1)]
-
-    return nn.Sequential(
-        *chain(block, 1, 32, 32),
-        nn.Conv2d(32, 10, 1, bias=False),
-        nn.MaxPool2d(2),
-        *chain(block, 10, 16, 16, 16),
-        *block(16, 16, padding=1),
-        nn.AvgPool2d(6),
-        nn.Conv2d(16, num_classes, 1, bias=False),
-        nn.Flatten(),
-    )
+def from_layers(layers: str, num_classes: int) -> nn.Module:
+    """A network whose layers are written as in published.toml: names of torch.nn with their arguments, plain values."""
+    modules = []
+    for name, arguments in re.findall(r"(\w+)\((.*?)\)", layers.replace("num_classes", str(num_classes))):
+        call = ast.parse(f"f({arguments})", mode="eval").body
+        keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+        modules.append(getattr(nn, name)(*map(ast.literal_eval, call.args), **keywords))
+    return nn.Sequential(*modules)
 
 
 ARCHITECTURES = {
+    **{name: functools.partial(from_layers, network["layers"]) for name, network in PUBLISHED.items()},
     "default": default,
     "fast": fast,
     "under8k": under8k,
@@ -250,17 +161,12 @@ ARCHITECTURES = {
     "under1500": under1500,
     "under700": under700,
     "fashion": fashion,
-    "erav3": erav3,
-    "mnist-ops": mnist_ops,
-    "mnist-7824": mnist_7824,
-    "skeleton-510k": skeleton_510k,
-    "mnist-experiment": mnist_experiment,
 }
 
 
 def build(architecture: str, num_classes: int) -> nn.Module:
-    """A model with fresh weights from torch's global generator. Raises UserError for an unknown architecture, and for
-    an entry of ARCHITECTURES that makes no model, or one with layers of unknown size."""
+    """A model with fresh weights drawn from torch's global generator. Raises UserError for an unknown architecture,
+    an entry of ARCHITECTURES that makes no model, and a model with lazy layers."""
     if architecture not in ARCHITECTURES:
         raise UserError(f"unknown architecture {architecture!r}; there are: {', '.join(ARCHITECTURES)}")
     entry, name = ARCHITECTURES[architecture], f"ARCHITECTURES[{architecture!r}] in model.py"
@@ -272,38 +178,11 @@ def build(architecture: str, num_classes: int) -> nn.Module:
         raise UserError(f"{name} must take one argument, the number of classes ({error})") from error
     model = entry(num_classes)
     if not isinstance(model, nn.Module):
-        raise UserError(f"{name} must return an nn.Module, got {describe(model)}")
+        missing = "None: is a return missing?" if model is None else f"a {type(model).__name__}"
+        raise UserError(f"{name} must return an nn.Module, got {missing}")
     if any(nn.parameter.is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
         raise UserError(f"{name} has a lazy layer, whose size is not known before the first batch: give its size")
     return model
-
-
-def describe(value: Any) -> str:
-    """What a function returned in the place of something else, and what may have led to it."""
-    if value is None:
-        return "None: is a return missing?"
-    if isinstance(value, Tensor):
-        return f"[{', '.join(map(str, value.shape))}] of {value.dtype}"
-    if isinstance(value, (tuple, list, dict)):
-        return f"a {type(value).__name__} of {len(value)}: return the logits alone"
-    return f"a {type(value).__name__}"
-
-
-@torch.no_grad()
-def probe(model: nn.Module, input_shape: tuple[int, int, int]) -> Tensor:
-    """What a model computes, to be compared: its logits [2, num_classes] for two fixed images, in evaluation mode."""
-    images = torch.rand(2, *input_shape, generator=torch.Generator().manual_seed(0))
-    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-    was_training = model.training
-    logits = model.eval()(images.to(device))
-    model.train(was_training)
-    return logits.float().cpu() if isinstance(logits, Tensor) else logits
-
-
-def is_close(logits: list[list[float]], other: list[list[float]], tolerance: float) -> bool:
-    """Whether two probes are of the same function, but for the arithmetic of another machine."""
-    one, two = torch.tensor(logits), torch.tensor(other)
-    return one.shape == two.shape and bool((one - two).abs().max() <= tolerance * two.abs().max())
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -350,7 +229,3 @@ def whiten(model: nn.Module, images: Tensor) -> None:
     principal = (patterns / (squares + WHITENING_EPSILON).sqrt()).T.flip(0)[: (first.out_channels + 1) // 2]
     first.weight.copy_(torch.cat([principal, -principal])[: first.out_channels].view_as(first.weight))
     first.weight.requires_grad_(False)
-
-
-if __name__ == "__main__":
-    runpy.run_module("reporting.rules", run_name="__main__")

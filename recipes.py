@@ -8,10 +8,7 @@ Every field is a flag of train.py and a key of a config file. A new recipe is on
 where it differs from Recipe's defaults.
 """
 
-import argparse
 import dataclasses
-import hashlib
-import json
 import math
 import sys
 import tomllib
@@ -22,8 +19,22 @@ from support import UserError
 
 
 def setting(default: Any, help: str, low: float | None = None, high: float = math.inf, choices=None) -> Any:
-    """A field of Recipe: its default, its meaning with the unit, and what it may be: low..high, or one of `choices`."""
+    """A field of a dataclass: its default, its meaning with the unit, and what it may be: low..high, or one of
+    `choices`."""
     return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+
+
+def validate(field: dataclasses.Field, value: Any) -> None:
+    """Raise UserError when `value` is not what a field made by `setting` may be."""
+    low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+    kind = (int, float) if field.type is float else field.type
+    if not isinstance(value, kind) or (isinstance(value, bool) and field.type is not bool):
+        raise UserError(f"{field.name} must be of type {field.type.__name__}, got {value!r}")
+    if choices and value not in choices:
+        raise UserError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
+    if low is not None and not low <= value <= min(high, sys.float_info.max):
+        bounds = f"at least {low} and finite" if high == math.inf else f"between {low} and {high:,}"
+        raise UserError(f"{field.name} must be {bounds}, got {value}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +50,6 @@ class Recipe:
     holdout: bool = setting(False, "tune on the validation images: the test images are never loaded")
 
     keep: float = setting(1.0, "share of the training images drawn anew for each round of an epoch; 1 for all", 1e-6, 1)
-    keep_hardest: float = setting(0.5, "share of a round drawn by the images' last losses", 0, 1)
-    keep_start: float = setting(1.0, "epochs in which all images are shown before the rounds begin", 0)
 
     whitening: bool = setting(False, "set the first convolution to the principal patches of the images, and freeze it")
 
@@ -52,8 +61,7 @@ class Recipe:
     label_smoothing: float = setting(0.0, "share of the target spread over all classes", 0, 1)
 
     find_lr: bool = setting(False, "let a range test pick the learning rate before training")
-    finder_start_lr: float = setting(1e-5, "range test: first learning rate", 1e-12, 1e6)
-    finder_end_lr: float = setting(10.0, "range test: last learning rate", 1e-12, 1e6)
+    finder_start_lr: float = setting(1e-5, "range test: first learning rate", 1e-12, 1)
     finder_num_iter: int = setting(200, "range test: steps from the first to the last", 10, 100_000)
 
     schedule: str = setting("constant", "learning-rate schedule", choices=("constant", "one_cycle", "step", "plateau"))
@@ -74,9 +82,8 @@ class Recipe:
         0, "training images, not augmented, for BatchNorm's statistics at the end; 0 for a moving average", 0, 10**6
     )
     best_threshold: float = setting(0.0, "validation accuracy in percent below which no best model is saved", 0, 100)
-    precision: str = setting("float32", "auto is bfloat16 where it is native", choices=("auto", "float32", "bfloat16"))
+    precision: str = setting("float32", "bfloat16 is for a GPU", choices=("float32", "bfloat16"))
     threads: int = setting(0, "processor threads, on which the exact digits depend; 0 for one a core", 0, 1024)
-    cuda_graph: bool = setting(False, "replay forward and backward from a CUDA graph, on a GPU")
 
     degrees: float = setting(0.0, "augmentation: rotation by up to ± degrees", 0, 180)
     translate: float = setting(0.0, "augmentation: shift by up to ± this share of the width, each way", 0, 1)
@@ -97,28 +104,11 @@ class Recipe:
             raise UserError("nesterov needs a momentum above 0, got 0: use nesterov=False (--nesterov false)")
         if self.batch_norm_images == 1:
             raise UserError("batch_norm_images must be 0 or at least 2, got 1: one image has no variance")
-        if self.finder_end_lr <= self.finder_start_lr:
-            raise UserError(
-                f"finder_end_lr must be above finder_start_lr, {self.finder_start_lr}, got {self.finder_end_lr}"
-            )
 
     def steps(self, images: int) -> tuple[int, int]:
         """The steps of an epoch of so many images, and of all epochs."""
         steps, (whole, part) = math.ceil(images / self.batch_size), divmod(self.epochs, 1)
         return steps, int(whole) * steps + (max(1, round(part * steps)) if part else 0)
-
-
-def validate(field: dataclasses.Field, value: Any) -> None:
-    """Raise UserError when `value` is not what the field of Recipe may be."""
-    low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
-    kind = (int, float) if field.type is float else field.type
-    if not isinstance(value, kind) or (isinstance(value, bool) and field.type is not bool):
-        raise UserError(f"{field.name} must be of type {field.type.__name__}, got {value!r}")
-    if choices and value not in choices:
-        raise UserError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
-    if low is not None and not low <= value <= min(high, sys.float_info.max):
-        bounds = f"at least {low} and finite" if high == math.inf else f"between {low} and {high:,}"
-        raise UserError(f"{field.name} must be {bounds}, got {value}")
 
 
 # Related settings share a line.
@@ -137,7 +127,7 @@ RECIPES = {recipe.name: recipe for recipe in (
     # This project's own, tuned on 10,000 held-out training images; results/records/README.md has all that was tried.
     Recipe(
         name="default", architecture="default", epochs=12, batch_size=256, keep=0.4,
-        **AVERAGED, label_smoothing=0.1, precision="auto", degrees=10, translate=0.07, scale=0.1, shear=5,
+        **AVERAGED, label_smoothing=0.1, degrees=10, translate=0.07, scale=0.1, shear=5,
     ),
     # The shortest way to 99.4 %.
     Recipe(
@@ -145,7 +135,7 @@ RECIPES = {recipe.name: recipe for recipe in (
         keep=0.15, batch_norm_images=5120,  # from the second epoch on, in rounds of what is still hard
         learning_rate=0.5, nesterov=True, weight_decay=1e-3, label_smoothing=0.05,
         schedule="one_cycle", pct_start=0.35, div_factor=10, final_div_factor=2, ema_decay=0.95, ema_every=2,
-        precision="auto", degrees=6, translate=0.045, scale=0.06, shear=3,
+        degrees=6, translate=0.045, scale=0.06, shear=3,
     ),
     # The most accurate below a number of parameters. Where channels are few, augmentation and smoothing are milder.
     Recipe(
@@ -162,37 +152,14 @@ RECIPES = {recipe.name: recipe for recipe in (
         name="fashion", architecture="fashion", dataset="fashion-mnist", epochs=10, batch_size=256, keep=0.5,
         **AVERAGED, label_smoothing=0.1, threads=1, **SLIGHT,
     ),
-    # The published systems, as published. Where they leave a setting open, a comment says what was chosen.
-    Recipe(
-        name="erav3", architecture="erav3", epochs=20,
-        learning_rate=0.1, nesterov=True, weight_decay=5e-4,
-        schedule="one_cycle", cycle_momentum=True,  # not set there, so torch's default
-        degrees=15, translate=0.1, scale=0.1, shear=5, brightness=0.2, contrast=0.2, random_erasing=0.2,
-    ),
-    Recipe(
-        name="mnist-ops", architecture="mnist-ops", epochs=15,
-        find_lr=True, finder_start_lr=1e-7, finder_num_iter=100,
-        schedule="step",  # every 27 epochs, so never within its 15
-        degrees=18, scale=0.2,
-    ),
-    Recipe(name="mnist-7824", architecture="mnist-7824", epochs=20, batch_size=64, learning_rate=0.017),
-    Recipe(name="skeleton-510k", architecture="skeleton-510k", epochs=15, learning_rate=0.015),
-    Recipe(
-        name="mnist-experiment", architecture="mnist-experiment", epochs=20,
-        degrees=7, fill=1,  # of 255: the published transform works on 8-bit images
-    ),
-    Recipe(
-        name="mnist-experiment-aug", architecture="mnist-experiment", epochs=1,
-        optimizer="adagrad",  # at torch's default learning rate, 0.01
-        degrees=10, translate=0.1, scale=0.1, shear=math.degrees(0.1),  # published in radians
-        padding_mode="border",
-    ),
 )}
 # fmt: on
-OWN = ("default", "fast", "under8k", "under5k", "under1500", "under700", "fashion")
-PUBLISHED = ("erav3", "mnist-ops", "mnist-7824", "skeleton-510k", "mnist-experiment", "mnist-experiment-aug")
-NAME_LIMIT = 120  # characters: a file system allows 255
+OWN = tuple(RECIPES)
+SYSTEMS = tomllib.loads(Path(__file__).with_name("published.toml").read_text(encoding="utf-8"))["systems"]
+PUBLISHED = tuple(SYSTEMS)
+RECIPES |= {name: Recipe(name=name, **system["recipe"]) for name, system in SYSTEMS.items()}
 FIELDS = tuple(field for field in dataclasses.fields(Recipe) if field.name != "name")
+RETIRED = {"keep_hardest": 0.5, "keep_start": 1.0, "finder_end_lr": 10.0, "cuda_graph": False}  # as they now always are
 
 
 def get_recipe(name: str, /, **changes: Any) -> Recipe:
@@ -203,7 +170,8 @@ def get_recipe(name: str, /, **changes: Any) -> Recipe:
 
 
 def change(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
-    """A recipe with fields changed; a learning rate ends the search for one. Raises UserError for a wrong one."""
+    """A recipe with fields changed; setting a learning rate ends the search for one. Raises UserError for an unknown
+    field or a wrong value."""
     unknown = sorted(set(changes) - {"name", *(field.name for field in FIELDS)})
     if unknown:
         raise UserError(f"a recipe has no field {unknown[0]!r}")
@@ -211,103 +179,18 @@ def change(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
     return dataclasses.replace(recipe, **(implied | changes))
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """{key: value} of a JSON or TOML file: a recipe's fields, `recipe`, `seed`. Raises UserError for another file."""
-    parsers = {".json": json.loads, ".toml": tomllib.loads}
-    if path.suffix not in parsers:
-        raise UserError(f"{path} must end in .json or .toml")
-    try:
-        config = parsers[path.suffix](path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid {path.suffix[1:].upper()} ({error})") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path} must hold keys and values, got {config!r}")
-    return {"name": path.stem} | config
+def from_stored(values: dict[str, Any]) -> Recipe:
+    """The recipe stored in results, a checkpoint or a record, also by an earlier version. Raises UserError."""
+    values = {name: value for name, value in values.items() if name not in RETIRED or value != RETIRED[name]}
+    if values.get("precision") == "auto":  # what that came to is in the environment beside it
+        del values["precision"]
+    return change(Recipe(), values)
 
 
 def differences(recipe: Recipe, base: Recipe | None = None) -> dict[str, Any]:
-    """{field: value} of where a recipe differs from another: that of its name, without which the nearest of all."""
+    """{field: value} of a recipe where it differs from `base`: by default the recipe of its name, else the nearest
+    one."""
     bases = [base] if base else [RECIPES[recipe.name]] if recipe.name in RECIPES else list(RECIPES.values())
-    found = []
-    for other in bases:
-        values = {field.name: getattr(recipe, field.name) for field in FIELDS}
-        found.append({name: value for name, value in values.items() if value != getattr(other, name)})
-    return min(found, key=len)
-
-
-def run_name(recipe: Recipe, seed: int, base: Recipe | None = None) -> str:
-    """The name of a run's folder: the recipe's, where it differs from `base` (by default the recipe of its name), and
-    the seed, such as default-lr0.1-epochs3-seed0."""
-    changed = differences(recipe, base) if base or recipe.name in RECIPES else {}
-    if recipe.holdout:  # the images held out say it all
-        changed |= {"holdout": recipe.validation_images}
-        changed.pop("validation_images", None)
-    if recipe.find_lr:  # so it is the range test that decides
-        changed.pop("learning_rate", None)
-    plain = {"dataset": recipe.dataset, "find_lr": "lrauto" if recipe.find_lr else "lrfixed"}
-    short = {"learning_rate": "lr"}
-    parts = [plain.get(name) or f"{short.get(name, name)}{shown(value)}" for name, value in changed.items()]
-    name = "-".join([recipe.name, *(part.replace("/", "_") for part in parts)])
-    if len(name) > NAME_LIMIT:
-        name = f"{name[:NAME_LIMIT]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return f"{name}-seed{seed}"
-
-
-def shown(value: Any) -> str:
-    """A setting's value in a name or a table, a number without needless digits."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Give a parser --recipe, --config, --seed, --out and a flag for every field of Recipe."""
-    parser.add_argument("--recipe", choices=RECIPES, metavar="NAME", help=f"{', '.join(RECIPES)} (default: default)")
-    parser.add_argument("--config", type="path", help="a JSON or TOML file of fields; flags override it")
-    parser.add_argument("--seed", type=int, help="of split, weights, order, augmentation and dropout (default: 0)")
-    parser.add_argument("--out", type="path", help="the run's folder (default: results/<recipe>-seed<seed>)")
-    group = parser.add_argument_group("fields of the recipe", "the default stands where a recipe says nothing else")
-    for field in FIELDS:
-        kind = {bool: parse_boolean, float: number}.get(field.type, field.type)
-        choices = ("true", "false") if field.type is bool else field.metadata["choices"]
-        limits = f"{{{','.join(choices)}}}" if choices else field.type.__name__.upper()
-        text = f"{field.metadata['help']} (default: {shown(field.default)})"
-        group.add_argument(f"--{field.name.replace('_', '-')}", type=kind, metavar=limits, help=text)
-
-
-def number(text: str) -> float:
-    """The value of a flag that takes a number: whole ones stay whole."""
-    return int(text) if text.strip().isdigit() else float(text)
-
-
-def parse_boolean(text: str) -> bool:
-    """The value of a yes-or-no flag."""
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
-    return text.lower() == "true"
-
-
-def from_flags(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> tuple[Recipe, int, str]:
-    """The recipe and seed that the flags of `add_flags` ask for, and the run's name; the parser's error names what is
-    wrong."""
-    flags = {field.name: getattr(arguments, field.name) for field in FIELDS}
-    changes = {name: value for name, value in flags.items() if value is not None}
-    config, source = {}, ""
-    try:
-        config = read_config(arguments.config) if arguments.config else {}
-        source = f"{arguments.config}: " if config else ""
-        base, seed = config.pop("recipe", "default"), config.pop("seed", 0)
-        recipe = get_recipe(arguments.recipe or base, **config)
-        validate_seed(seed)
-        source, seed = "", seed if arguments.seed is None else arguments.seed
-        validate_seed(seed)
-        changed = change(recipe, changes)
-        return changed, seed, run_name(changed, seed, None if recipe.name in RECIPES else recipe)
-    except (UserError, OSError) as error:
-        parser.error(f"{source}{error}")
-
-
-def validate_seed(seed: int) -> None:
-    """Raise UserError for a seed that torch would not take."""
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise UserError(f"seed must be an integer from 0 to 2**63 - 1, got {seed!r}")
+    values = {field.name: getattr(recipe, field.name) for field in FIELDS}
+    differing = [{name: value for name, value in values.items() if value != getattr(other, name)} for other in bases]
+    return min(differing, key=len)

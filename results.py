@@ -8,6 +8,7 @@ the table of all, are in verdict.py. Nothing here imports torch.
 
 import argparse
 import csv
+import hashlib
 import io
 import math
 import os
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
-from support import UserError, cli, files
+from support import UserError, cli, files, settings
 
 import msgspec
 
@@ -25,6 +26,7 @@ from recipes import Recipe
 RUNS = cli.project_path("results")
 RECORDS = RUNS / "records"
 SCHEMA = 3
+NAME_LIMIT = 120  # characters of a run's name: a file system allows 255
 REMEDY = "remove it, or train again with --overwrite (make: OVERWRITE=1)"
 
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
@@ -56,6 +58,7 @@ class Environment(TypedDict):
     numpy: str
     platform: str
     cpu: str
+    capability: NotRequired[str]
     cores: Positive
     device: str
     threads: Positive
@@ -65,7 +68,7 @@ class Environment(TypedDict):
 
 
 class Identity(TypedDict):
-    """What the model is: see trainer.identify."""
+    """What the model is: see support/identity.py."""
 
     layers: str
     calls: str
@@ -73,8 +76,7 @@ class Identity(TypedDict):
 
 
 class Result(TypedDict):
-    """The content of results.json. Of the final figures a run has those of the test images, or of its hold-out, once it
-    is finished."""
+    """The content of results.json. A finished run has the final figures of the test images, or of its hold-out."""
 
     schema: int
     finished: bool
@@ -102,21 +104,21 @@ class Result(TypedDict):
 
 
 def find_run(text: str) -> Path:
-    """The folder of a run that a person named: its path, or its name in results/."""
+    """The folder of the run that a person named by its path or by its name in results/."""
     path = cli.path(text)
     named = RUNS / path
     return named if not os.path.exists(path) and os.path.exists(named) else path
 
 
-def path(run: Path | str) -> Path:
+def results_path(run: Path | str) -> Path:
     """The results.json of a run's folder."""
     return Path(run) / "results.json"
 
 
-def write(run: Path | str, result: dict[str, Any]) -> None:
+def save(run: Path | str, result: dict[str, Any]) -> None:
     """Replace a run's results.json and history.csv whole. Raises ValueError for NaN or infinity, UserError where they
     cannot be written."""
-    files.write_json(path(run), result)
+    files.write_json(results_path(run), result)
     table = io.StringIO()
     writer = csv.DictWriter(table, result["history"][0], lineterminator="\n")
     writer.writeheader()
@@ -127,27 +129,26 @@ def write(run: Path | str, result: dict[str, Any]) -> None:
 def remove(run: Path | str) -> None:
     """Remove a run's results.json and history.csv."""
     with files.told(run, "could not be cleared"):
-        path(run).unlink(missing_ok=True)
+        results_path(run).unlink(missing_ok=True)
         (Path(run) / "history.csv").unlink(missing_ok=True)
 
 
-def read(run: Path | str) -> Result | None:
-    """The results in a run's folder, None where it has none. Raises UserError naming the file and what is wrong in
-    it."""
-    if not os.path.exists(path(run)):
+def load(run: Path | str) -> Result | None:
+    """The results in a run's folder, or None if it has none. Raises UserError naming the file and the wrong field."""
+    if not os.path.exists(results_path(run)):
         return None
-    content = files.read_json(path(run), REMEDY)
+    content = files.read_json(results_path(run), REMEDY)
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
-        raise UserError(f"{path(run)} has schema {schema!r}, this program reads schema {SCHEMA}: {REMEDY}")
-    result = files.convert(content, Result, path(run), REMEDY)
+        raise UserError(f"{results_path(run)} has schema {schema!r}, this program reads schema {SCHEMA}: {REMEDY}")
+    result = files.convert(content, Result, results_path(run), REMEDY)
     try:
-        recipes.change(Recipe(), result["recipe"])
+        recipes.from_stored(result["recipe"])
     except UserError as error:
-        raise UserError(f"{path(run)}: recipe: {error}: {REMEDY}") from error
+        raise UserError(f"{results_path(run)}: recipe: {error}: {REMEDY}") from error
     missing = [key for key in final_keys(result) if key not in result] if result["finished"] else []
     if missing:
-        raise UserError(f"{path(run)} is finished but lacks {missing[0]}: {REMEDY}")
+        raise UserError(f"{results_path(run)} is finished but lacks {missing[0]}: {REMEDY}")
     return result
 
 
@@ -158,7 +159,7 @@ def final_keys(result: Result) -> tuple[str, str, str]:
 
 
 def history_part(recipe: dict[str, Any]) -> str:
-    """The part of the data whose figures in the history, such as test_loss, end in a run's final ones."""
+    """The part of the data, "val" or "test", whose last figures in the history are a run's final ones."""
     return "val" if recipe.get("holdout") else "test"
 
 
@@ -166,6 +167,39 @@ def final_figures(result: Result) -> tuple[str, float, list[float], float]:
     """("test" or "validation", accuracy in percent, its 95 % interval, loss) of a finished run."""
     keys = final_keys(result)
     return keys[0].split("_")[1], *(result[key] for key in keys)
+
+
+def summarize(state: dict[str, Any], total_parameters: int, evaluation: Any) -> dict[str, Any]:
+    """The content of results.json for a checkpoint's state and the Evaluation of its model. Without an evaluation,
+    only what the state says."""
+    recipe, history = state["recipe"], state["history"]
+    summary = {
+        "schema": SCHEMA,
+        "finished": len(history) >= recipe["epochs"],
+        "recipe": recipe,
+        "identity": state["identity"],
+        "classes": state["classes"],
+        "seed": state["seed"],
+        "total_parameters": total_parameters,
+        "total_epochs": recipe["epochs"],
+        "preparation_seconds": state["preparation_seconds"],
+        "training_time": state["preparation_seconds"] + sum(entry["seconds"] for entry in history),
+        "best_validation_accuracy": best_epoch(history)["val_accuracy"],
+        "history": history,
+        "environment": state["environment"],
+    }
+    if summary["finished"]:
+        accuracy, interval, loss = final_keys(summary)
+        part = history_part(recipe)
+        summary |= {accuracy: history[-1][f"{part}_accuracy"], loss: history[-1][f"{part}_loss"]}
+        if evaluation:
+            summary[interval] = evaluation.accuracy_ci95
+    if evaluation:
+        predictions = evaluation.predictions.tolist()
+        mistakes = {str(index): state["classes"][predictions[index]] for index in sorted(evaluation.misclassified)}
+        summary |= {"per_class_accuracy": evaluation.per_class_accuracy, "evaluated_images": len(evaluation.labels)}
+        summary["misclassified"] = mistakes
+    return summary | ({"lr_finder": state["lr_finder"]} if state["lr_finder"] else {})
 
 
 def best_epoch(history: list[Epoch]) -> Epoch:
@@ -185,7 +219,7 @@ def epoch_head(holdout: bool) -> str:
 
 
 def epoch_row(history: list[Epoch], epochs: float, threshold: float) -> str:
-    """The last of so many epochs; a star where its model is the best so far on the validation images, and kept."""
+    """The row of the last epoch. A star marks the best validation so far, whose model is kept."""
     entry, figures = history[-1], []
     for part, width in (("train", 10), ("val", 8), ("test", 9)):
         if f"{part}_loss" in entry:
@@ -212,7 +246,7 @@ def all_runs(folder: Path | str = RUNS) -> list[tuple[str, Result]]:
     runs = []
     for file in Path(folder).glob("[!.]*/results.json"):
         try:
-            runs.append((file.parent.name, read(file.parent)))
+            runs.append((file.parent.name, load(file.parent)))
         except UserError as error:
             cli.warn(error)
 
@@ -227,7 +261,8 @@ def all_runs(folder: Path | str = RUNS) -> list[tuple[str, Result]]:
 
 
 def best_run() -> Path:
-    """The finished run in results/ with the best accuracy, a tested one if there is any. Raises UserError without."""
+    """The finished run in results/ with the best accuracy; tested runs come before hold-out runs. Raises UserError
+    if there is none."""
     finished = [name for name, result in all_runs(RUNS) if result["finished"]]
     if not finished:
         raise UserError(f"no finished run in {RUNS}: make train")
@@ -236,27 +271,59 @@ def best_run() -> Path:
 
 def markdown_table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table with aligned columns: the first to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    first, *others = (max(map(len, column)) for column in zip(head, *rows, strict=True))
+    lines = [" | ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]) for row in (head, *rows)]
+    rule = "|".join(["-" * (first + 2), *(f"{'-' * (width + 1)}:" for width in others)])
+    return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])])
 
-    def line(cells: list[str]) -> str:
-        first, *others = (
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return "| " + " | ".join([first, *others]) + " |"
 
-    rule = [f"{'-' * (width + 1)}{':' if column else '-'}" for column, width in enumerate(widths)]
-    return "\n".join([line(head), f"|{'|'.join(rule)}|", *map(line, rows)])
+def run_name(recipe: Recipe, seed: int, base: Recipe | None = None) -> str:
+    """The name of a run's folder, such as default-lr0.1-epochs3-seed0: the recipe, its differences from `base` (by
+    default the recipe of its name), and the seed."""
+    changed = recipes.differences(recipe, base) if base or recipe.name in recipes.RECIPES else {}
+    if recipe.holdout:  # the images held out say it all
+        changed |= {"holdout": recipe.validation_images}
+        changed.pop("validation_images", None)
+    if recipe.find_lr:  # so it is the range test that decides
+        changed.pop("learning_rate", None)
+    plain = {"dataset": recipe.dataset, "find_lr": "lrauto" if recipe.find_lr else "lrfixed"}
+    short = {"learning_rate": "lr"}
+    parts = [
+        plain.get(name) or f"{short.get(name, name)}{settings.format_value(value)}" for name, value in changed.items()
+    ]
+    name = "-".join([recipe.name, *(part.replace("/", "_") for part in parts)])
+    if len(name) > NAME_LIMIT:
+        name = f"{name[:NAME_LIMIT]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{name}-seed{seed}"
 
 
 def parse_run(parser: cli.Parser, argv: list[str] | None) -> tuple[argparse.Namespace, Recipe, int, Path]:
-    """(arguments, recipe, seed, folder of the run) that the flags of a run ask for, beside those a parser has
-    already."""
+    """(arguments, recipe, seed, folder of the run) from the flags of a run and those that the parser already has.
+    The parser reports what is wrong."""
+    names = ", ".join(recipes.RECIPES)
     parser.add_data()
-    recipes.add_flags(parser)
+    parser.add_argument("--recipe", choices=recipes.RECIPES, metavar="NAME", help=f"{names} (default: default)")
+    parser.add_argument("--config", type="path", help="a JSON or TOML file of fields; flags override it")
+    parser.add_argument("--seed", type=int, help="of split, weights, order, augmentation and dropout (default: 0)")
+    parser.add_argument("--out", type="path", help="the run's folder (default: results/<recipe>-seed<seed>)")
+    settings.add_flags(parser, "fields of the recipe, where it says nothing else by default", recipes.FIELDS)
     arguments = parser.parse_args(argv)
-    recipe, seed, name = recipes.from_flags(parser, arguments)
-    return arguments, recipe, seed, arguments.out or RUNS / name
+    flags = {field.name: getattr(arguments, field.name) for field in recipes.FIELDS}
+    config, source = {}, ""
+    try:
+        if arguments.config:
+            config, source = settings.load_config(arguments.config), f"{arguments.config}: "
+            config.setdefault("name", arguments.config.stem)
+        base, seed = config.pop("recipe", "default"), config.pop("seed", 0)
+        recipe = recipes.get_recipe(arguments.recipe or base, **config)
+        settings.validate_seed(seed)
+        source, seed = "", seed if arguments.seed is None else arguments.seed
+        settings.validate_seed(seed)
+        changed = recipes.change(recipe, {name: value for name, value in flags.items() if value is not None})
+    except (UserError, OSError) as error:
+        parser.error(f"{source}{error}")
+    name = run_name(changed, seed, None if recipe.name in recipes.RECIPES else recipe)
+    return arguments, changed, seed, arguments.out or RUNS / name
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,9 +1,9 @@
 """Selection: which training images come next: all of them, or those that the network still finds hard.
 
-An image's loss is the one that its last training step gave anyway. After epochs in which every image is shown, an epoch
-goes in rounds: each draws a share of the images anew, some of them by their loss, the others by chance, so that no
-image is forgotten. An epoch stays as many images shown as there are. After online batch selection (Loshchilov & Hutter,
-arXiv 1511.06343) and selective backprop (Jiang et al., arXiv 1910.00762).
+The loss of an image is the one computed when it was last trained on, so selection costs next to nothing. The first
+epoch shows every image. Later ones go in rounds: each draws a share of the images, half of them by their loss, half at
+random, so that none is forgotten. An epoch still shows as many images as there are. After online batch selection
+(Loshchilov & Hutter, arXiv 1511.06343) and selective backprop (Jiang et al., arXiv 1910.00762).
 """
 
 import itertools
@@ -15,10 +15,12 @@ from torch import Tensor
 
 from recipes import Recipe
 
+HARDEST = 0.5  # of a round: the share drawn by loss
+
 
 class Selection:
-    """The losses of N training images when last shown (float32 [N]; infinite before), and how often each was shown
-    (int32 [N]). `all_reduce` adds up tensors over the processes that train together, each of which shows its part."""
+    """The last loss of each of N training images (float32 [N]; infinite before the first), and how often each was
+    shown (int32 [N]). `all_reduce` adds up tensors over the processes that train together, as each shows its part."""
 
     def __init__(self, recipe: Recipe, count: int, device: torch.device, all_reduce: Callable[[list[Tensor]], None]):
         self.recipe, self.all_reduce = recipe, all_reduce
@@ -26,28 +28,24 @@ class Selection:
         self.shown = torch.zeros(count, dtype=torch.int32, device=device)
 
     def images(self, epoch: int) -> int:
-        """How many images an epoch shows: as many as there are, but in a last one that is a part."""
+        """How many images an epoch shows: all of them, except in a last epoch that is only a part."""
         count, (steps, total) = len(self.losses), self.recipe.steps(len(self.losses))
         is_last = epoch == math.ceil(self.recipe.epochs)
         return min(count, self.recipe.batch_size * (total - steps * (epoch - 1))) if is_last else count
 
     def plan(self, epoch: int) -> list[tuple[int, int]]:
-        """(images, how many of them by their loss) of each round of an epoch. The first has what comes before the
-        recipe's keep_start. All but the last are whole batches: an epoch has as many steps as without selection."""
-        recipe, count, shown = self.recipe, len(self.losses), self.images(epoch)
-
-        def whole_batches(share: float) -> int:
-            batches = round(share * count / recipe.batch_size)
-            return shown if share >= 1 else min(shown, recipe.batch_size * batches)
-
-        first = whole_batches(1 if recipe.keep == 1 else max(0, recipe.keep_start - epoch + 1))
-        starts = range(first, shown, max(recipe.batch_size, whole_batches(recipe.keep)))
-        sizes = [end - start for start, end in itertools.pairwise([*starts, shown])]
-        return [(first, 0)] * (first > 0) + [(size, round(recipe.keep_hardest * size)) for size in sizes]
+        """[(images, how many of them by their loss)] of the rounds of an epoch. All but the last are whole batches,
+        so that an epoch has as many steps as without selection."""
+        keep, batch_size, shown = self.recipe.keep, self.recipe.batch_size, self.images(epoch)
+        if keep == 1 or epoch == 1:
+            return [(shown, 0)]
+        size = batch_size * max(1, round(keep * len(self.losses) / batch_size))
+        sizes = [end - start for start, end in itertools.pairwise([*range(0, shown, size), shown])]
+        return [(size, round(HARDEST * size)) for size in sizes]
 
     def rounds(self, epoch: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """The indices of the images of each round of an epoch, int64 [M], none twice in a round. By the time the next
-        is asked for, `note` has been given the losses of those that this process shows."""
+        """The indices of the images of each round of an epoch, int64 [M], none twice in a round. Before the next
+        round is drawn, `note` must have been given the losses of the images that this process shows."""
         for size, hardest in self.plan(epoch):
             index = self.draw(size, hardest, generator)
             self.losses.index_fill_(0, index, 0)
@@ -75,6 +73,6 @@ class Selection:
         return {"losses": self.losses, "shown": self.shown}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from a state that `state_dict` returned."""
+        """Resume from a state that `state_dict` returned."""
         self.losses.copy_(state["losses"])
         self.shown.copy_(state["shown"])

@@ -6,6 +6,7 @@ and every field of a recipe as a flag. The same command started again resumes fr
 with the same weights, bit for bit, as an uninterrupted run on the same machine and number of threads and processes.
 """
 
+import itertools
 import math
 import sys
 import time
@@ -13,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from support import UserError, cli, cuda_graphs, devices, files, processes
+from support import UserError, cli, devices, files, processes
 from support.progress import Meter, check_finite
-from support.scalars import ScalarLog
+from support.scalars import write_scalars
 
 import torch
 from tqdm import tqdm
@@ -26,44 +27,37 @@ import environment
 import lr_finder
 import results
 import verdict
-from evaluate import Evaluation, evaluate, summarize
-from trainer import Trainer, check_same, identify
+from evaluate import Evaluation, evaluate
+from trainer import Trainer, identify
 
 
-def train(trainer: Trainer, test_images: data.Images | None, run_dir: Path, check_lock: Callable[[], None]) -> None:
-    """Train to the recipe's last epoch. After each, evaluate, then save a checkpoint and results.json in `run_dir`.
+def train(
+    trainer: Trainer,
+    test_images: data.Images | None,
+    on_epoch_end: Callable[[Evaluation], None],
+    max_steps: int | None = None,
+) -> None:
+    """Train to the recipe's last epoch, or for only `max_steps` steps of the next one. After each epoch evaluate, on
+    the validation images alone if there are no test images, and call `on_epoch_end` with the evaluation.
 
-    Without test images the validation images are all that is looked at. Raises UserError when the loss is not finite, a
-    file cannot be written, or `check_lock` does."""
-    recipe, model, ema = trainer.recipe, trainer.model, trainer.ema
-    optimizer, scheduler = trainer.optimizer, trainer.scheduler
-    forward = cuda_graphs.GraphedModel(model) if recipe.cuda_graph else model
-
-    for epoch in range(len(trainer.history) + 1, math.ceil(recipe.epochs) + 1):
+    Raises UserError when the loss is not finite, and whatever `on_epoch_end` raises."""
+    recipe, last = trainer.recipe, math.ceil(trainer.recipe.epochs)
+    for epoch in range(len(trainer.history) + 1, last + 1):
         start = time.perf_counter()
         meter = Meter(epoch, recipe.epochs, len(trainer.train_images), trainer.device)
-        model.train()
+        trainer.model.train()
         trainer.seed_dropout(epoch)
-        for step, (images, labels, index, batch_size) in enumerate(trainer.batches(epoch)):  # [B, 1, H, W], [B], [B]
-            with trainer.autocast():
-                logits = forward(images)  # [B, num_classes]
-                losses = trainer.criterion(logits, labels)  # [B]
-                loss = losses.sum() / batch_size
-            loss.backward()
-            trainer.selection.note(index, losses)
-            loss = processes.all_reduce_gradients(model, loss)
-            optimizer.found_inf = 1 - loss.isfinite().float()  # torch's fused optimizers skip the update at 1
+        for step, batch in enumerate(itertools.islice(trainer.batches(epoch), max_steps)):
             lr = trainer.lr
-            optimizer.step()
-            optimizer.zero_grad()
+            loss, logits = trainer.step(batch)  # forward, backward, update
             if recipe.schedule != "plateau":
-                scheduler.step()
-            if ema and step % recipe.ema_every == 0:
-                ema.update()
-            meter.update(loss, logits, labels, batch_size, lr)
+                trainer.scheduler.step()
+            if trainer.ema and step % recipe.ema_every == 0:
+                trainer.ema.update()
+            meter.update(loss, logits, batch.labels, batch.size, lr)
         figures = {"epoch": epoch, "lr": lr, **meter.finish()}
         trainer.average_processes()
-        if epoch == math.ceil(recipe.epochs):
+        if epoch == last:
             trainer.update_batch_norm()
         seconds = time.perf_counter() - start
 
@@ -75,23 +69,22 @@ def train(trainer: Trainer, test_images: data.Images | None, run_dir: Path, chec
                 figures[f"{name}_accuracy"] = evaluation.accuracy
         trainer.history.append(processes.broadcast(figures | {"seconds": seconds}))
         if recipe.schedule == "plateau":
-            scheduler.step(trainer.history[-1]["val_loss"])
-        if processes.rank() == 0:
-            check_lock()
-            save(trainer, test or validation, run_dir)
+            trainer.scheduler.step(trainer.history[-1]["val_loss"])
+        on_epoch_end(test or validation)
+        if max_steps:
+            return
 
 
 def save(trainer: Trainer, evaluation: Evaluation, run_dir: Path) -> None:
-    """Save what the last epoch came to, and print its row. The first epoch of a run replaces the run that was there."""
+    """Save the run after an epoch and print the epoch's row. The first epoch replaces the run that was in the
+    folder."""
     history, recipe = trainer.history, trainer.recipe
     if len(history) == 1:
-        checkpoint.remove(run_dir)
         results.remove(run_dir)
+        checkpoint.remove(run_dir)
     state = trainer.state_dict()
     checkpoint.save(run_dir, state, best=results.is_best(history, recipe.best_threshold))
-    results.write(run_dir, summarize(state, trainer.total_parameters, evaluation))
-    if trainer.scalars:
-        trainer.scalars.write(history)
+    results.save(run_dir, results.summarize(state, trainer.total_parameters, evaluation))
     tqdm.write(results.epoch_row(history, recipe.epochs, recipe.best_threshold))
     sys.stdout.flush()
 
@@ -103,14 +96,15 @@ def headline(trainer: Trainer) -> str:
     holdout = f", {trainer.recipe.validation_images:,} images held out" if trainer.recipe.holdout else ""
     return (
         f"{trainer.recipe.name}, seed {trainer.seed}: {trainer.total_parameters:,} parameters, "
-        f"{trainer.device.type}, {place}, {trainer.precision}{holdout}"
+        f"{trainer.device.type}, {place}, {trainer.recipe.precision}{holdout}"
     )
 
 
 def start_or_resume(trainer: Trainer, run_dir: Path, state: dict[str, Any] | None) -> None:
-    """Resume from a state; without one start, by a range test where asked. Raises UserError as `check_same` does."""
+    """Resume from a state. Without one start afresh, with a range test if the recipe asks for it. Raises UserError
+    as `verdict.check_same` does."""
     if state:
-        check_same(run_dir, trainer.recipe, trainer.identity, trainer.seed, state)
+        verdict.check_same(run_dir, trainer.recipe, trainer.identity, trainer.seed, state)
         trainer.load_state_dict(state)
         message = f"resuming after epoch {len(trainer.history)} of {trainer.recipe.epochs}"
     elif trainer.recipe.find_lr:
@@ -123,35 +117,43 @@ def start_or_resume(trainer: Trainer, run_dir: Path, state: dict[str, Any] | Non
 
 
 def train_in(
-    run_dir: Path, trainer: Trainer, test_images: data.Images | None, overwrite: bool, log: str | None = None
+    run_dir: Path, trainer: Trainer, test_images: data.Images | None, overwrite: bool, log: str | None
 ) -> None:
-    """Train from the newest checkpoint in a folder where there is one, unless it is to be overwritten: then the run in
-    it is removed once the first epoch of the new one is trained. Of several processes the first alone reads and writes
-    the folder, and prints."""
+    """Train in a folder, from its newest checkpoint unless the run is to be overwritten: then that run is removed
+    after the first epoch of the new one. Of several processes only the first reads and writes the folder, and
+    prints."""
     if processes.rank() > 0:
         start_or_resume(trainer, run_dir, processes.broadcast(None))
-        train(trainer, test_images, run_dir, lambda: None)
+        train(trainer, test_images, on_epoch_end=lambda evaluation: None)
         return
     print(headline(trainer), flush=True)
     with files.lock(run_dir) as check_lock:
+
+        def on_epoch_end(evaluation: Evaluation) -> None:
+            check_lock()
+            save(trainer, evaluation, run_dir)
+            if log:
+                write_scalars(trainer.history, run_dir / log)
+
         checkpoint.sweep(run_dir)
-        trainer.scalars = ScalarLog(run_dir / log) if log else None
         state = processes.broadcast(None if overwrite else checkpoint.load_newest(run_dir))
+        if log:  # before the first epoch, as its package may be missing
+            write_scalars(state["history"] if state else [], run_dir / log)
         start_or_resume(trainer, run_dir, state)
         if state:
             checkpoint.rotate(run_dir, len(trainer.history))  # the last save may have been stopped before it
         if len(trainer.history) >= trainer.recipe.epochs:  # stopped between its last checkpoint and its results
             evaluation = evaluate(trainer.eval_model, test_images or trainer.validation_images, trainer.classes)
-            results.write(run_dir, summarize(state, trainer.total_parameters, evaluation))
+            results.save(run_dir, results.summarize(state, trainer.total_parameters, evaluation))
         else:
             print(results.epoch_head(trainer.recipe.holdout), flush=True)
-        train(trainer, test_images, run_dir, check_lock)
+        train(trainer, test_images, on_epoch_end)
 
 
 def read_results(run_dir: Path) -> results.Result | None:
-    """The results in a run's folder. Damaged ones are only a warning where checkpoints can write them again."""
+    """The results in a run's folder. Damaged ones are only a warning if checkpoints can restore them."""
     try:
-        return results.read(run_dir)
+        return results.load(run_dir)
     except UserError as error:
         if not checkpoint.epochs(run_dir):
             raise
@@ -160,11 +162,11 @@ def read_results(run_dir: Path) -> results.Result | None:
 
 
 def conclude(run_dir: Path, data_dir: Path) -> None:
-    """Print what a finished run came to, and what can be done with it."""
-    result = results.read(run_dir)
+    """Print the result and the verdict of a finished run, and what to do next."""
+    result = results.load(run_dir)
     print(results.result_line(result))
-    print(verdict.format_rules(verdict.check(run_dir, data_dir)))
-    print(f"{results.path(run_dir)}\nnext: make report RUN={run_dir}")
+    print(verdict.format_rules(verdict.judge(run_dir, data_dir)))
+    print(f"{results.results_path(run_dir)}\nnext: make report RUN={run_dir}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -182,14 +184,16 @@ def main(argv: list[str] | None = None) -> int:
         first = processes.rank() == 0
         result = processes.broadcast(read_results(run_dir) if first and not arguments.overwrite else None)
         if result:
-            check_same(run_dir, recipe, identity, seed, result)
+            verdict.check_same(run_dir, recipe, identity, seed, result)
         if result and result["finished"]:
             if first:
                 print("this run is finished already; --overwrite (make: OVERWRITE=1) trains it again")
+                if arguments.log:
+                    write_scalars(result["history"], run_dir / arguments.log)
         else:
             devices.prepare(recipe.threads)
             trainer = Trainer(recipe, seed, device, data.load(recipe.dataset, arguments.data, "train", device))
-            trainer.environment = environment.describe(device, trainer.precision)
+            trainer.environment = environment.describe(device, recipe.precision)
             test = None if recipe.holdout else data.load(recipe.dataset, arguments.data, "test", device)
             train_in(run_dir, trainer, test, arguments.overwrite, arguments.log)
         if first:

@@ -1,4 +1,4 @@
-"""The state of a training: model, optimizer, schedule, EMA and history, and what a checkpoint keeps of them.
+"""The state of a training: model, optimizer, schedule, EMA and history, what a checkpoint keeps of them, and one step.
 
 Every draw of an epoch comes from generators seeded by (seed, epoch), so a run that resumes at an epoch's end needs no
 generator's state. The loop itself is in train.py.
@@ -6,15 +6,13 @@ generator's state. The loop itself is in train.py.
 
 import copy
 import dataclasses
-import hashlib
+import functools
 import math
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from support import UserError, devices, processes, tracing
-from support.scalars import ScalarLog
+from support import UserError, identity, processes
 
 import numpy as np
 import torch
@@ -28,7 +26,6 @@ import model as models
 from recipes import Recipe
 from selection import Selection
 
-LOGITS_TOLERANCE = 1e-4  # of the largest: what another machine's arithmetic may change
 WHITENING_IMAGES = 500  # some 30,000 patches with ink
 BATCH_IMAGES = 256  # in one forward pass, at most
 
@@ -72,61 +69,25 @@ def build_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer, images: in
 
 
 def identify(architecture: str, dataset: str) -> dict[str, Any]:
-    """What a model is, so that another one is told from it, whatever of it has changed: its layers as text, a sum of
-    the torch functions that it calls in training, and its logits for two fixed images, with the first weights of seed
-    0.
-
-    Raises UserError when it returns no logits."""
-    entry = data.get_dataset(dataset)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = models.build(architecture, len(entry.classes))
-        logits = models.probe(model, entry.input_shape)
-        expected = (2, len(entry.classes))
-        if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
-            raise UserError(
-                f"{architecture!r} in model.py must return logits {list(expected)} for 2 images "
-                f"{[2, *entry.input_shape]}, got {models.describe(logits)}"
-            )
-        if not logits.isfinite().all():
-            raise UserError(f"{architecture!r} in model.py returns numbers that are not finite for fresh weights")
-        calls = tracing.trace(model.train(), torch.zeros(2, *entry.input_shape))
-    text = "\n".join(map(str, calls))
-    return {"layers": str(model), "calls": hashlib.sha256(text.encode()).hexdigest(), "logits": logits.tolist()}
-
-
-def check_same(run_dir: Path, recipe: Recipe, identity: dict[str, Any], seed: int, saved: dict[str, Any]) -> None:
-    """Raise UserError when `saved`, results or a checkpoint, is of another recipe, model (by what `identify` says of
-    it) or seed, naming the first."""
-    wanted = {"seed": seed, **dataclasses.asdict(recipe)}
-    there = {"seed": saved["seed"], **saved["recipe"]}
-    for name in wanted:
-        if there.get(name) != wanted[name]:
-            raise UserError(
-                f"{run_dir} holds a run with {name} {there.get(name)}, this one has {wanted[name]}: "
-                "use another folder, --out (make: OUT=), or replace that run, --overwrite (make: OVERWRITE=1)"
-            )
-    old, new = saved["identity"], identity
-    same_text = (old["layers"], old["calls"]) == (new["layers"], new["calls"])
-    if not same_text or not models.is_close(new["logits"], old["logits"], LOGITS_TOLERANCE):
-        raise UserError(
-            f"{run_dir} holds a run of another model: {recipe.architecture!r} has changed in model.py since. "
-            "Replace that run with --overwrite (make: OVERWRITE=1)"
-        )
+    """The identity of an architecture for a data set (see support/identity.py). Raises UserError if it returns no
+    logits."""
+    shape, num_classes = data.get_dataset(dataset).input_shape, len(data.get_dataset(dataset).classes)
+    build = functools.partial(models.build, architecture, num_classes)
+    return identity.identify(f"{architecture!r} in model.py", build, shape, num_classes)
 
 
 class Trainer:
-    """A recipe and a seed being trained on the training images of its data set, of which some are held out.
+    """A recipe and a seed being trained on the training images of its data set, some of which are held out.
 
-    Raises UserError when the recipe does not fit the images, or its model is none."""
+    Raises UserError when the recipe does not fit the images or the device, or when its architecture makes no model."""
 
     def __init__(self, recipe: Recipe, seed: int, device: torch.device, images: data.Images):
-        if recipe.cuda_graph and device.type != "cuda":
-            raise UserError(f"cuda_graph needs a CUDA device, this one is {device.type}")
+        if recipe.precision != "float32" and device.type == "cpu":
+            raise UserError(f"precision {recipe.precision} is for a GPU: on a processor use float32")
         self.recipe, self.seed, self.device = recipe, seed, device
         start = time.perf_counter()
         self.train_images, self.validation_images = data.split(images, recipe.validation_images, seed)
-        self.normalize = data.normalization(self.train_images)
+        self.normalize = models.Normalize(*data.normalization(self.train_images))
         self.preparation_seconds = time.perf_counter() - start
         count = len(self.train_images)
         if recipe.batch_size > count:
@@ -145,12 +106,10 @@ class Trainer:
         self.ema = models.EMA(self.model, recipe.ema_decay) if recipe.ema_decay else None
         self.selection = Selection(recipe, count, device, processes.all_reduce)
         self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing, reduction="none")
-        self.precision = devices.resolve_precision(recipe.precision, device)
         self.use_lr(recipe.learning_rate)
         self.lr_finder: dict[str, Any] | None = None  # the summary of a range test
         self.history: list[dict[str, float]] = []
         self.environment: dict[str, Any] = {}  # of the start, as train.py describes it
-        self.scalars: ScalarLog | None = None  # where the history is written, too
         if recipe.whitening:
             start = time.perf_counter()
             models.whiten(self.model, self.normalize(self.train_images[:WHITENING_IMAGES].to_float()))
@@ -159,7 +118,7 @@ class Trainer:
             self.preparation_seconds += time.perf_counter() - start
 
     def check_last_batch(self, images: int) -> None:
-        """Raise UserError when the last batch of an epoch, of so many images, is too small for the model's
+        """Raise UserError when the last batch of an epoch, with this many images, is too small for the model's
         BatchNorm."""
         if images // processes.world_size() > 1:
             return
@@ -173,15 +132,10 @@ class Trainer:
             ) from error
 
     def use_lr(self, learning_rate: float) -> None:
-        """Make optimizer and schedule afresh, at this learning rate."""
+        """Create the optimizer and the schedule anew, with this learning rate."""
         recipe = dataclasses.replace(self.recipe, learning_rate=learning_rate)
         self.optimizer = build_optimizer(recipe, self.model)
         self.scheduler = build_scheduler(recipe, self.optimizer, len(self.train_images))
-
-    def autocast(self) -> torch.autocast:
-        """The context of the forward pass: bfloat16 where the recipe wants it and the device computes in it."""
-        enabled, cache_enabled = self.precision == "bfloat16", not self.recipe.cuda_graph
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled, cache_enabled=cache_enabled)
 
     @property
     def lr(self) -> float:
@@ -190,12 +144,11 @@ class Trainer:
 
     @property
     def eval_model(self) -> nn.Module:
-        """The model as it is used, from pixels in 0..1 to logits: the EMA's weights, where the recipe has one."""
+        """The deployable model, from pixels in 0..1 to logits, with the EMA's weights if the recipe has an EMA."""
         return nn.Sequential(self.normalize, self.ema.model if self.ema else self.model)
 
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
-        """The batches of an epoch, as `data.batches` gives them, augmented and normalized. After each step
-        `selection.note` is to be given the losses."""
+    def batches(self, epoch: int) -> Iterator[data.Batch]:
+        """The batches of an epoch, augmented and normalized. Each must be given to `step` before the next is drawn."""
         order = torch.Generator().manual_seed(derive_seed(self.seed, epoch))
         draws = torch.Generator().manual_seed(derive_seed(self.seed, epoch, 1 + processes.rank()))
 
@@ -205,19 +158,34 @@ class Trainer:
         place, rounds = (processes.rank(), processes.world_size()), self.selection.rounds(epoch, order)
         return data.batches(self.train_images, self.recipe.batch_size, prepare, rounds, *place)
 
+    def step(self, batch: data.Batch) -> tuple[Tensor, Tensor]:
+        """Update the weights with a batch, unless its loss is not finite. Returns the mean loss of the whole batch,
+        [], and the logits, [B, num_classes]; nothing waits for the device."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            logits = self.model(batch.images)
+            losses = self.criterion(logits, batch.labels)  # [B]
+            loss = losses.sum() / batch.size
+        loss.backward()
+        self.selection.note(batch.index, losses)
+        loss = processes.all_reduce_gradients(self.model, loss)
+        self.optimizer.found_inf = 1 - loss.isfinite().float()  # torch's fused optimizers skip the update at 1
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss, logits
+
     def seed_dropout(self, epoch: int) -> None:
         """Seed torch's global generators, from which dropout draws, for an epoch."""
         torch.manual_seed(derive_seed(self.seed, epoch, 1 + processes.rank()))
 
     def average_processes(self) -> None:
-        """Take the mean of the processes' BatchNorm statistics: all else is the same in all of them."""
+        """Average BatchNorm's statistics over the processes: all else is the same in all of them."""
         ema = models.float_tensors(self.ema.model) if self.ema else []
         processes.average(models.float_tensors(self.model) + ema)
 
     def update_batch_norm(self) -> None:
-        """Take BatchNorm's statistics anew, of some training images as they are, for the model that is evaluated: what
-        it was trained on is augmented and, with selection, harder than what it will see (Wu & Johnson, arXiv
-        2105.07576, section 4.3; Touvron et al., arXiv 1906.06423)."""
+        """Recompute BatchNorm's statistics from training images without augmentation, for the model that is
+        evaluated: the images it was trained on were augmented and, with selection, harder than those it will see (Wu
+        & Johnson, arXiv 2105.07576, section 4.3; Touvron et al., arXiv 1906.06423)."""
         if self.recipe.batch_norm_images:
             images = self.train_images[: self.recipe.batch_norm_images].to_float()
             images = images.contiguous(memory_format=torch.channels_last)
@@ -225,7 +193,7 @@ class Trainer:
             update_bn(images.tensor_split(parts), self.eval_model)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the run needs to resume, and a user of the model to load it, as plain values and tensors."""
+        """All that is needed to resume the run or to load its model, as plain values and tensors."""
         return {
             "recipe": dataclasses.asdict(self.recipe),
             "identity": self.identity,
@@ -243,7 +211,7 @@ class Trainer:
             "selection": self.selection.state_dict(),
             "history": self.history,
             "environment": self.environment,
-            "logits": models.probe(self.eval_model, self.input_shape).tolist(),
+            "logits": identity.probe(self.eval_model, self.input_shape).tolist(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -16,8 +16,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from support import UserError, cli, devices, tracing
-from support.tracing import Call
+from support import UserError, cli, devices, identity
+from support.identity import Call
+from support.rule import Rule, at_least, below, format_rules
+from support.settings import format_value
 
 import torch
 from torch import nn
@@ -26,39 +28,15 @@ import checkpoint
 import data
 import recipes
 import results
-from evaluate import Evaluation, evaluate, load_tested, summarize
+from evaluate import Evaluation, evaluate, load_tested
 from model import count_parameters
+from recipes import Recipe
 from results import Result, markdown_table
 
 PARAMETER_LIMIT = 20_000
 EPOCH_LIMIT = 20
 AVERAGES = ("avg_pool2d", "adaptive_avg_pool2d", "mean")
 TOLERANCE = 2  # images whose class another machine's arithmetic may change
-
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """A rule, what was measured, and whether that is enough."""
-
-    name: str
-    measured: str
-    passed: bool
-
-
-def format_rules(rules: list[Rule]) -> str:
-    """A line for each rule, with ✓ or ✗."""
-    width = max(len(rule.name) for rule in rules)
-    return "\n".join(f"{'✓' if rule.passed else '✗'} {rule.name:{width}}  {rule.measured}" for rule in rules)
-
-
-def below(name: str, value: float, limit: int, more: str = "") -> Rule:
-    """The rule that a number stays below a limit."""
-    return Rule(name, f"{value:,} {'<' if value < limit else '≥'} {limit:,}{more}", value < limit)
-
-
-def at_least(name: str, value: float, bound: float, more: str = "") -> Rule:
-    """The rule that a percentage reaches a bound."""
-    return Rule(name, f"{value:.2f} % {'≥' if value >= bound else '<'} {bound:g} %{more}", value >= bound)
 
 
 def dropout_runs(call: Call) -> bool:
@@ -75,12 +53,13 @@ def averages_all(call: Call) -> bool:
 
 
 def model_rules(model: nn.Module, dataset: data.Dataset) -> list[Rule]:
-    """The rules for a model, without those for its size: what it calls when it runs counts, whoever calls it."""
+    """The rules for a model, except those for its size. What counts is what it calls when it runs, in a layer or in
+    its own code."""
     shape, num_classes = dataset.input_shape, len(dataset.classes)
     model = copy.deepcopy(model)  # whose statistics move
     images = torch.zeros(2, *shape, device=next(model.parameters()).device)
-    calls = tracing.trace(model.train(), images)
-    evaluation = tracing.trace(model.eval(), images)
+    calls = identity.trace(model.train(), images)
+    evaluation = identity.trace(model.eval(), images)
     counts = {
         "BatchNorm": (sum("batch_norm" in call.function for call in calls), "nn.BatchNorm2d"),
         "dropout": (sum(map(dropout_runs, calls)), "nn.Dropout"),
@@ -100,14 +79,14 @@ def model_rules(model: nn.Module, dataset: data.Dataset) -> list[Rule]:
 
 
 def kept(rules: list[Rule]) -> Rule:
-    """The rules for a model as one."""
+    """The rules for a model, summed up as one."""
     broken = [f"{rule.name} {rule.measured}" for rule in rules if not rule.passed]
     names = ", ".join(rule.name for rule in rules)
     return Rule("rules", "; ".join(broken) if broken else names, not broken)
 
 
 def differences(result: Result, expected: dict[str, Any]) -> list[str]:
-    """What results.json says otherwise than the checkpoint, field by field."""
+    """The fields in which results.json differs from what the checkpoint says."""
     wrong = [
         f"{key} is {shortened(result.get(key))}, by the checkpoint {shortened(found)}"
         for key, found in expected.items()
@@ -118,7 +97,8 @@ def differences(result: Result, expected: dict[str, Any]) -> list[str]:
 
 
 def agree(key: str, said: Any, found: Any) -> bool:
-    """Whether a field says what was found; what is evaluated again may differ by what another machine computes."""
+    """Whether a field of results.json agrees with the checkpoint. Evaluated figures may differ by what another
+    machine computes."""
     if key == "misclassified" and said is not None:
         return len(said.items() ^ found.items()) <= 2 * TOLERANCE
     if key == "per_class_accuracy" and said is not None:
@@ -129,12 +109,31 @@ def agree(key: str, said: Any, found: Any) -> bool:
 
 
 def shortened(value: Any) -> str:
-    """A value as text that fits a line."""
+    """A value as text, short enough for a line."""
     text = str(value)
     return text if len(text) <= 40 else f"{text[:40]}…"
 
 
-def check(
+def check_same(run_dir: Path, recipe: Recipe, model_identity: dict[str, Any], seed: int, saved: dict[str, Any]) -> None:
+    """Raise UserError, naming the first difference, when `saved` (results or a checkpoint) has another recipe, model
+    (by its identity) or seed."""
+    wanted = {"seed": seed, **dataclasses.asdict(recipe)}
+    there = {"seed": saved["seed"], **dataclasses.asdict(recipes.from_stored(saved["recipe"]))}
+    there |= {name: saved["environment"][name] for name in ("precision",) if name in saved["environment"]}
+    for name in wanted:
+        if there[name] != wanted[name]:
+            raise UserError(
+                f"{run_dir} holds a run with {name} {there[name]}, this one has {wanted[name]}: "
+                "use another folder, --out (make: OUT=), or replace that run, --overwrite (make: OVERWRITE=1)"
+            )
+    if not identity.is_same(model_identity, saved["identity"]):
+        raise UserError(
+            f"{run_dir} holds a run of another model: {recipe.architecture!r} has changed in model.py since. "
+            "Replace that run with --overwrite (make: OVERWRITE=1)"
+        )
+
+
+def judge(
     run: Path | str,
     data_dir: Path | str | None = None,
     device: torch.device | str = "cpu",
@@ -143,13 +142,12 @@ def check(
     maximum_loss: float | None = None,
     strict: bool = False,
 ) -> list[Rule]:
-    """The verdict on a run. The checkpoint is evaluated again where `data_dir` is given and has its images. `minimum`
-    is that of the data set, unless it is given; so are the two other bounds where `strict`, and else they are only
-    checked where they are given. Rounds of what is still hard have a training loss of their own: only a given bound
-    is for them.
+    """The verdict on a run. The checkpoint is evaluated again if its images are in `data_dir`. `minimum` is by default
+    that of the data set. If `strict`, the other two bounds are too; otherwise they are only checked when given. The
+    training loss of rounds with selected images has no default bound.
 
-    Raises UserError where there is no run, or a file of it is damaged."""
-    result = results.read(run)
+    Raises UserError if there is no run or one of its files is damaged."""
+    result = results.load(run)
     if result is None:
         raise UserError(f"{run} holds no run: make train")
     try:
@@ -163,9 +161,12 @@ def check(
         minimum_class = dataset.minimum_class if minimum_class is None else minimum_class
         if maximum_loss is None and state["recipe"]["keep"] == 1:
             maximum_loss = dataset.maximum_loss
-    wrong = differences(result, summarize(state, count, evaluation))
-    if evaluation and not is_same_accuracy(evaluation, state):
-        wrong.append(f"the history ends otherwise than with {evaluation.accuracy:.2f} %, which the weights reach")
+    wrong = differences(result, results.summarize(state, count, evaluation))
+    if evaluation:
+        in_history = state["history"][-1][f"{results.history_part(state['recipe'])}_accuracy"]
+        images = abs(evaluation.accuracy - in_history) / 100 * len(evaluation.labels)
+        if round(images) > TOLERANCE:
+            wrong.append(f"the history ends otherwise than with {evaluation.accuracy:.2f} %, which the weights reach")
     rules = [
         below("parameters", count, PARAMETER_LIMIT),
         below("epochs", total, EPOCH_LIMIT) if epochs >= total else Rule("epochs", f"{epochs} of {total}", False),
@@ -182,17 +183,10 @@ def check(
     return [*rules, agrees]
 
 
-def is_same_accuracy(evaluation: Evaluation, state: dict[str, Any]) -> bool:
-    """Whether an evaluation finds what the last epoch of a run found."""
-    part = results.history_part(state["recipe"])
-    images = abs(evaluation.accuracy - state["history"][-1][f"{part}_accuracy"]) / 100 * len(evaluation.labels)
-    return round(images) <= TOLERANCE
-
-
 def evaluate_again(
     model: nn.Module, state: dict[str, Any], data_dir: Path | str | None, device: Any
 ) -> Evaluation | None:
-    """The evaluation of a run's model, where the images are there; nothing is fetched."""
+    """The evaluation of a run's model, or None if its images are not there; nothing is fetched."""
     if data_dir is None:
         return None
     part = "train" if state["recipe"]["holdout"] else "test"
@@ -205,15 +199,13 @@ def evaluate_again(
 def accuracy_rules(
     result: Result, evaluation: Evaluation | None, dataset: data.Dataset, minimum: float | None
 ) -> list[Rule]:
-    """The rule of the accuracy of a finished run; none where nothing is asked of its data set."""
+    """The rule for the accuracy of a finished run, as a list; empty for an unfinished one."""
     if not result["finished"]:
         return []
     bound = dataset.minimum_accuracy if minimum is None else minimum
-    part, accuracy, _, _ = results.final_figures(result)
+    (part, accuracy, _, _), how = results.final_figures(result), ", not evaluated again"
     if evaluation:
         accuracy, how = evaluation.accuracy, f", {len(evaluation.labels):,} images evaluated again"
-    else:
-        how = ", not evaluated again"
     if part == "validation":
         return [Rule("accuracy", f"{accuracy:.2f} % of a hold-out, no test accuracy: train without HOLDOUT", False)]
     if bound is None:
@@ -229,7 +221,7 @@ def min_smoothed_loss(label_smoothing: float, num_classes: int) -> float:
 
 
 def loss_rule(result: Result, bound: float) -> Rule:
-    """The rule of the last epoch's training loss, which counts from the lowest that label smoothing allows."""
+    """The rule for the last epoch's training loss above the lowest that label smoothing allows."""
     floor = min_smoothed_loss(result["recipe"].get("label_smoothing", 0.0), len(result["classes"]))
     loss = result["history"][-1]["train_loss"] - floor
     more = f", above the {floor:.4f} of label smoothing" if floor else ""
@@ -245,27 +237,17 @@ def format_runs(runs: list[tuple[str, Result]]) -> str:
             part, accuracy, (low, high), _ = results.final_figures(result)
             on = "test" if part == "test" else f"hold-out {result['recipe']['validation_images']:,}"
             outcome = [on, f"{accuracy:.2f}", f"{low:.2f} to {high:.2f}"]
-        changed = recipes.differences(recipes.change(recipes.Recipe(), result["recipe"]))
-        differing = ", ".join(f"{field} {recipes.shown(value)}" for field, value in changed.items())
+        changed = recipes.differences(recipes.from_stored(result["recipe"]))
+        differing = ", ".join(f"{field} {format_value(value)}" for field, value in changed.items())
         counts = [f"{result['total_parameters']:,}", str(result["total_epochs"]), f"{result['training_time']:.1f}"]
         rows.append([name, brief(results.RUNS / name), *counts, *outcome, differing])
-    head = [
-        "run",
-        "verdict",
-        "parameters",
-        "epochs",
-        "seconds",
-        "measured on",
-        "accuracy %",
-        "95 % interval",
-        "differs in",
-    ]
-    return markdown_table(head, rows)
+    head = ["run", "verdict", "parameters", "epochs", "seconds", "measured on", "accuracy %"]
+    return markdown_table([*head, "95 % interval", "differs in"], rows)
 
 
 def brief(run: Path) -> str:
-    """The verdict on a run in a word: ✓, or ✗ with the rules that it breaks."""
-    broken = [rule.name for rule in check(run) if not rule.passed]
+    """The verdict on a run in one cell: ✓, or ✗ with the broken rules."""
+    broken = [rule.name for rule in judge(run) if not rule.passed]
     return f"✗ {', '.join(broken)}" if broken else "✓"
 
 
@@ -284,7 +266,7 @@ def main(argv: list[str] | None = None) -> int:
         device = devices.resolve_device(arguments.device)
         devices.prepare()
         bounds = arguments.minimum, arguments.minimum_class, arguments.maximum_loss
-        rules = check(arguments.run, arguments.data, device, *bounds, strict=True)
+        rules = judge(arguments.run, arguments.data, device, *bounds, strict=True)
         print(format_rules(rules))
         return 0 if all(rule.passed for rule in rules) else 1
     runs = results.all_runs()

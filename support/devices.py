@@ -1,9 +1,11 @@
-"""The device and its arithmetic: cpu, cuda or mps; float32 or bfloat16."""
+"""The device, and how much of the processor this process may use, which decides how many threads compute."""
 
+import math
+import os
 import re
 from pathlib import Path
 
-from support import UserError, processor
+from support import UserError
 
 import torch
 
@@ -13,33 +15,59 @@ def resolve_device(name: str) -> torch.device:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device, is_available in available.items() if is_available)
-    if name not in available:
-        raise UserError(f"unknown device {name!r}; there are: auto, {', '.join(available)}")
-    if not available[name]:
+    if not available.get(name):
         raise UserError(f"device {name!r} is not available on this machine; use --device auto")
     return torch.device(name)
 
 
-def resolve_precision(name: str, device: torch.device) -> str:
-    """float32 or bfloat16 for a recipe's precision. auto takes bfloat16 only where the processor computes in it:
-    without such instructions torch emulates them, hundreds of times slower than float32."""
-    if name != "auto":
-        return name
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    is_native = {"avx512_bf16", "amx_bf16", "bf16"} & set(cpuinfo("flags|Features").split())
-    return "bfloat16" if is_native and device.type == "cpu" else "float32"
+def prepare(wanted_threads: int = 0) -> None:
+    """Settings of torch that all computing here needs, whatever the device; so many threads, or one a core."""
+    torch.set_num_threads(threads(wanted=wanted_threads))
+    torch.set_flush_denormal(True)  # denormal numbers make convolutions up to 40 times slower
+    torch.backends.cudnn.deterministic = True
+
+
+def text(path: Path) -> str:
+    """What a file of the system says, nothing where there is none."""
+    return path.read_text() if path.is_file() else ""
 
 
 def cpuinfo(key: str) -> str:
     """The first value of a key (a pattern) in Linux's /proc/cpuinfo, or an empty string."""
-    path = Path("/proc/cpuinfo")
-    match = re.search(rf"^(?:{key})\s*:\s*(.*)$", path.read_text(), re.MULTILINE) if path.exists() else None
+    match = re.search(rf"^(?:{key})\s*:\s*(.*)$", text(Path("/proc/cpuinfo")), re.MULTILINE)
     return match[1] if match else ""
 
 
-def prepare(threads: int = 0) -> None:
-    """Settings of torch that all computing here needs, whatever the device; so many threads, or one a core."""
-    torch.set_num_threads(processor.threads(wanted=threads))
-    torch.set_flush_denormal(True)  # denormal numbers make convolutions up to 40 times slower
-    torch.backends.cudnn.deterministic = True
+def quota(root: Path = Path("/")) -> float:
+    """How many cores' time the control groups of this process leave it (Linux; of a container, say), or infinity.
+
+    A limit counts for all groups below, so that of every parent is looked at: `cpu.max` in version 2; two files in
+    version 1, which older kernels and gVisor (Google's clouds) still have."""
+    limits = [math.inf]
+    for line in text(root / "proc/self/cgroup").splitlines():
+        _, controllers, group = line.split(":", 2)
+        if not controllers or "cpu" in controllers.split(","):
+            folder = root / "sys/fs/cgroup" / ("cpu" if controllers else "") / group.strip("/")
+            for place in (folder, *folder.parents):
+                version_1 = text(place / "cpu.cfs_quota_us"), text(place / "cpu.cfs_period_us")
+                allowed, *period = text(place / "cpu.max").split() or version_1
+                if allowed.strip().isdigit():  # without a limit it is max, or -1
+                    limits.append(int(allowed) / int(*period))
+    return min(limits)
+
+
+def cores() -> int:
+    """The cores that this process may use: those it is bound to, within its quota."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.floor(min(quota(), bound)))
+
+
+def threads(processes: int = 1, wanted: int = 0) -> int:
+    """How many threads each of so many processes gets: what OMP_NUM_THREADS (make: THREADS=) says, else as many as are
+    wanted, else a share of the cores. Raises UserError where it says no number."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # further numbers are of nested threads
+    if not asked:
+        return wanted or max(1, cores() // processes)
+    if not asked.isdigit() or int(asked) < 1:
+        raise UserError(f"OMP_NUM_THREADS (make: THREADS=) must be a number of threads, got {asked!r}")
+    return int(asked)

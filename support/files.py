@@ -5,12 +5,10 @@ A write leaves the old content or the new, never a part, whatever stops the prog
 
 import contextlib
 import errno
-import functools
 import json
 import os
-import re
+import secrets
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,6 @@ import msgspec
 
 SUFFIX = ".partial"  # of a file while it is written
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # what some network file systems answer
-TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}" + re.escape(SUFFIX))  # mkstemp's names
 
 
 @contextlib.contextmanager
@@ -44,7 +41,7 @@ def read_json(path: Path | str, remedy: str) -> Any:
     """The strict JSON in a file. Raises UserError naming the file, with the remedy."""
     try:
         return msgspec.json.decode(read(path))
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): {remedy}") from error
 
 
@@ -54,7 +51,7 @@ def convert(content: Any, kind: Any, path: Path | str, remedy: str) -> Any:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
         wrong, _, place = str(error).partition(" - at ")
-        field = place.strip("`").removeprefix("$.").strip("$") or "its content"
+        field = place.strip("`$").removeprefix(".") or "its content"
         raise UserError(f"{path}: {field}: {wrong[:1].lower()}{wrong[1:]}: {remedy}") from error
 
 
@@ -63,22 +60,22 @@ def replace_file(path: Path | str, content: bytes) -> None:
 
     Raises UserError, with the old file whole and no temporary file left."""
     path = Path(path)
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}{SUFFIX}")
     with told(path, "could not be written", "; its old content is whole"):
-        make_dir(path.parent)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=SUFFIX)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with open(temporary, "xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.umask(mask := os.umask(0))  # it can only be read by setting it
-            os.chmod(temporary, 0o666 & ~mask)
-            os.replace(temporary, path)
+            temporary.replace(path)
         except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+            temporary.unlink(missing_ok=True)
             raise
-        sync_dir(path.parent)
+        if sys.platform != "win32":  # which opens no folders
+            folder = os.open(path.parent, os.O_RDONLY)
+            os.fsync(folder)  # the renaming
+            os.close(folder)
 
 
 def write_json(path: Path | str, content: object) -> None:
@@ -86,30 +83,10 @@ def write_json(path: Path | str, content: object) -> None:
     replace_file(path, (json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
 
 
-def make_dir(folder: Path) -> None:
-    """Make a folder and its parents, durably."""
-    if not folder.is_dir():
-        make_dir(folder.parent)
-        folder.mkdir(exist_ok=True)
-        sync_dir(folder.parent)
-
-
-def sync_dir(folder: Path) -> None:
-    """Make a rename in the folder durable, where the system can open a folder."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def sweep(folder: Path | str) -> None:
     """Remove the temporary files of killed processes from a folder that no other process writes to."""
-    for path in Path(folder).glob(f".*{SUFFIX}"):
-        if TEMPORARY.fullmatch(path.name):
-            path.unlink()
+    for path in Path(folder).glob(f".?*-{'[0-9a-f]' * 8}{SUFFIX}"):
+        path.unlink()
 
 
 @contextlib.contextmanager
@@ -119,18 +96,25 @@ def lock(folder: Path, wait: bool = False) -> Iterator[Callable[[], None]]:
 
     Where another process holds it: waits, or raises UserError naming that process. Yields a function that raises
     UserError once the folder has been removed: whoever makes it anew holds another lock."""
-    path, holder = folder / ".lock", folder / ".lock.pid"
+    path, holder = folder / ".lock", folder / ".lock.pid"  # the second names the process that has the first
     with told(folder, "could not be used"):
-        make_dir(folder)
-        file_lock = lock_of(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        file_lock = filelock.FileLock(path, fallback_to_soft=False)
         try:
-            acquire(file_lock, holder, wait)
-            holder.write_text(f"{os.getpid()}\n")
+            file_lock.acquire(blocking=False)
+        except filelock.Timeout as error:
+            process = holder.read_text().strip() if holder.exists() else "unknown"
+            message = f"process {process} is at work in {folder}"
+            if not wait:
+                raise UserError(f"{message}: wait for it, or use another folder: --out (make: OUT=)") from error
+            print(f"waiting: {message}", file=sys.stderr)
+            file_lock.acquire()
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
             print(f"warning: {folder} cannot be locked ({error.strerror}): start nothing else in it", file=sys.stderr)
             path.touch()
+        holder.write_text(f"{os.getpid()}\n")
         locked = path.stat()
 
     def check() -> None:
@@ -141,22 +125,3 @@ def lock(folder: Path, wait: bool = False) -> Iterator[Callable[[], None]]:
         yield check
     finally:
         file_lock.release()
-
-
-@functools.cache  # a lock that is dropped cleans up, and a signal in the midst of that would be lost
-def lock_of(path: Path) -> filelock.BaseFileLock:
-    """The lock of this process on a file."""
-    return filelock.FileLock(path, fallback_to_soft=False)
-
-
-def acquire(file_lock: filelock.BaseFileLock, holder: Path, wait: bool) -> None:
-    """Acquire a lock as `lock` says; `holder` is the file that names the process which has it."""
-    try:
-        file_lock.acquire(blocking=False)
-    except filelock.Timeout as error:
-        process = holder.read_text().strip() if holder.exists() else "unknown"
-        message = f"process {process} is at work in {holder.parent}"
-        if not wait:
-            raise UserError(f"{message}: wait for it, or use another folder: --out (make: OUT=)") from error
-        print(f"waiting: {message}", file=sys.stderr)
-        file_lock.acquire()

@@ -1,7 +1,6 @@
 """Confidence intervals at 95 %: of an accuracy, of a mean over seeds, and of the difference of two on the same
 images."""
 
-import fractions
 import math
 import statistics
 
@@ -49,4 +48,4 @@ def mcnemar(only_first: int, only_second: int) -> float:
     at least as much, given the images that one of them alone reads right."""
     both = only_first + only_second
     tail = sum(math.comb(both, count) for count in range(min(only_first, only_second) + 1))
-    return min(1.0, float(fractions.Fraction(2 * tail, 2**both)))
+    return min(1.0, 2 * tail / 2**both)

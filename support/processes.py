@@ -23,17 +23,16 @@ PATIENCE = 3  # seconds
 def process_group(device_type: str) -> Iterator[torch.device]:
     """Join the processes that torchrun started, if it did. Yields this process's device: its own GPU, or the processor.
     Raises UserError for more processes than GPUs."""
-    if distributed.is_torchelastic_launched() or "END_WITH_PARENT" in os.environ:
+    device, is_launched = torch.device(device_type), distributed.is_torchelastic_launched()
+    if is_launched or "END_WITH_PARENT" in os.environ:
         threading.Thread(target=end_with_parent, daemon=True).start()
-    if not distributed.is_torchelastic_launched():
-        yield torch.device(device_type)
+    if not is_launched:
+        yield device
         return
-    local_world_size, device = int(os.environ["LOCAL_WORLD_SIZE"]), torch.device(device_type)
     if device_type == "cuda":
-        if local_world_size > torch.cuda.device_count():
-            raise UserError(
-                f"{local_world_size} processes need as many GPUs, not {torch.cuda.device_count()}: lower NPROC"
-            )
+        count, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+        if count > gpus:
+            raise UserError(f"{count} processes need as many GPUs, not {gpus}: lower NPROC")
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device_type == "cuda" else "gloo")
@@ -69,21 +68,20 @@ def rank() -> int:
 
 def check_batches(images: int, batch_size: int) -> None:
     """Raise UserError when the processes cannot share every batch of an epoch: each needs a part of each."""
+    remedy = f"cannot be shared by {world_size()} processes: use another batch_size"
     if batch_size % world_size():
-        raise UserError(f"batch_size {batch_size} cannot be shared by {world_size()} processes: use a multiple of them")
+        raise UserError(f"batch_size {batch_size} {remedy}, a multiple of them")
     if 0 < images % batch_size < world_size():
-        rest = f"the last batch, of {images % batch_size} images,"
-        raise UserError(f"{rest} cannot be shared by {world_size()} processes: use another batch_size")
+        raise UserError(f"the last batch, of {images % batch_size} images, {remedy}")
 
 
 def all_reduce(tensors: list[Tensor]) -> None:
     """Replace each tensor, in place, by its sum over the processes: one message for all of them."""
-    if world_size() == 1:
-        return
-    flat = torch.cat([tensor.flatten() for tensor in tensors])
-    communicate(distributed.all_reduce, flat)
-    for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(total.view_as(tensor))
+    if world_size() > 1:
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        communicate(distributed.all_reduce, flat)
+        for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(total.view_as(tensor))
 
 
 def all_reduce_gradients(model: nn.Module, loss: Tensor) -> Tensor:
@@ -102,10 +100,9 @@ def average(tensors: list[Tensor]) -> None:
 
 def broadcast(value: Any) -> Any:
     """The value (plain values and tensors) that process 0 has, in every process."""
-    if world_size() == 1:
-        return value
     box = [value]
-    communicate(distributed.broadcast_object_list, box)
+    if world_size() > 1:
+        communicate(distributed.broadcast_object_list, box)
     return box[0]
 
 

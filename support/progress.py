@@ -2,38 +2,38 @@
 
 import functools
 import math
-import shutil
 import time
 
-from support import UserError, cli, processes, processor
+from support import UserError, cli, processes
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 LOOK_SECONDS = 0.5  # between two looks at the loss: a look waits for the device
-WIDTH = 80
 CROWDED = 0.6  # of its threads' time: alone, a training gets three quarters and more
 CROWDED_SECONDS = 2  # in which that is told from chance
 
 
 class Meter:
-    """Sums of loss and correct predictions over the batches of an epoch. A bar shows them where a person watches."""
+    """Sums of loss and correct predictions over the batches of an epoch. Where a person watches, a bar of the whole run
+    shows them, and the time left."""
 
     def __init__(self, epoch: int, epochs: float, images: int, device: torch.device):
-        self.epoch, self.epochs, self.images, self.seen, self.device = epoch, epochs, images, 0, device
+        self.epoch, self.seen, self.device, self.silent = epoch, 0, device, processes.rank() > 0
         self.total_loss, self.correct = torch.zeros((), device=device), torch.zeros((), device=device)
-        self.silent, self.next_look = processes.rank() > 0, time.monotonic() + LOOK_SECONDS
-        self.clock = processor.Clock()
+        self.start, self.spent = time.perf_counter(), time.process_time()
+        self.next_look = self.start + LOOK_SECONDS
         self.bar = tqdm(
-            total=min(images, self.images_left),
             desc=f"epoch {epoch}/{math.ceil(epochs)}",
+            initial=images * (epoch - 1),
+            total=round(images * epochs),
             unit=" images",
             unit_scale=True,
+            smoothing=0,  # the rate since the epoch began
             leave=False,
             disable=True if self.silent else None,
-            ncols=min(WIDTH, shutil.get_terminal_size().columns) - 1,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {rate_fmt}{postfix}",
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {rate_fmt}{postfix}, {remaining} left",
         )
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor, batch_size: int, lr: float) -> None:
@@ -41,24 +41,19 @@ class Meter:
         self.total_loss += loss * batch_size
         self.correct += (logits.detach().argmax(1) == labels).sum()
         self.seen += batch_size
-        self.bar.update(batch_size)
-        if not self.silent and time.monotonic() > self.next_look:
+        if not self.silent and time.perf_counter() > self.next_look:
             mean = check_finite(self.total_loss.item(), self.epoch) / self.seen
-            left = tqdm.format_interval(self.clock.seconds / self.seen * self.images_left)
-            self.bar.set_postfix_str(f"loss {mean:.3f}, lr {lr:.3g}, {left} left", refresh=False)
-            self.next_look = time.monotonic() + LOOK_SECONDS
-
-    @property
-    def images_left(self) -> int:
-        """How many images are still to be trained on, in this epoch and in those to come."""
-        return round(self.images * (self.epochs - self.epoch + 1)) - self.seen
+            self.bar.set_postfix_str(f"loss {mean:.3f}, lr {lr:.3g}", refresh=False)
+            self.next_look = time.perf_counter() + LOOK_SECONDS
+        self.bar.update(batch_size)
 
     def finish(self) -> dict[str, float]:
         """The epoch's loss and accuracy, of all processes. Raises UserError for a loss that is not finite."""
         self.bar.close()
         loss = check_finite(self.total_loss.item(), self.epoch) / self.seen
-        is_known = self.device.type == "cpu" and not self.silent and self.clock.seconds > CROWDED_SECONDS
-        if is_known and self.clock.share(torch.get_num_threads()) < CROWDED:
+        seconds, spent = time.perf_counter() - self.start, time.process_time() - self.spent
+        is_known = self.device.type == "cpu" and not self.silent and seconds > CROWDED_SECONDS
+        if is_known and spent < CROWDED * seconds * torch.get_num_threads():
             warn_of_crowd()
         processes.all_reduce([self.correct])
         return {"train_loss": loss, "train_accuracy": 100 * self.correct.item() / self.seen}

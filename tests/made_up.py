@@ -55,6 +55,13 @@ def run(accuracy, seed=0, **changes):
     }
 
 
+def held_out(accuracy, seed=0):
+    result = {key: value for key, value in run(accuracy, seed).items() if not key.startswith("final")}
+    figures = {"accuracy": accuracy, "accuracy_ci95": intervals.wilson_interval(accuracy, 10_000), "loss": 0.01}
+    recipe = {"name": "default", "holdout": True, "validation_images": 10_000}
+    return result | {"recipe": recipe} | {f"final_validation_{name}": value for name, value in figures.items()}
+
+
 def put(folder, runs):
     for name, content in runs.items():
-        results.write(folder / name, content)
+        results.save(folder / name, content)

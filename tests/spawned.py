@@ -2,23 +2,27 @@
 already, so each starts at once."""
 
 import dataclasses
-import glob
+import functools
 import importlib
 import multiprocessing
 import os
+import pathlib
+import pkgutil
 import signal
 import sys
 import time
+import unittest.mock
 
-from support import cli, download, files
+from support import cli, download, files, processes, progress
 
 import torch
 
 import checkpoint
 import data
+import evaluate
 import results
-import train  # noqa: F401 (imported once, in the server)
-from trainer import Trainer
+import train
+import trainer
 
 SERVER = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
 PATIENCE = 120  # seconds until a process that should have ended counts as stuck
@@ -26,18 +30,11 @@ PATIENCE = 120  # seconds until a process that should have ended counts as stuck
 
 def start_server():
     """Start the server, whose Python looks for modules in PYTHONPATH alone."""
-    if os.name == "nt":
-        return
     from multiprocessing import forkserver  # which Windows does not have
 
     SERVER.set_forkserver_preload(["spawned", "torch._dynamo"])  # which every first optimizer would import
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
-    forkserver.ensure_running()
-    if before is None:
-        del os.environ["PYTHONPATH"]
-    else:
-        os.environ["PYTHONPATH"] = before
+    with unittest.mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
+        forkserver.ensure_running()
 
 
 class Script:
@@ -45,9 +42,8 @@ class Script:
 
     def __init__(self, module, flags, data_folder, log, fault=None, environment=None):
         self.log, self.errors = log.with_suffix(".out"), log.with_suffix(".err")
-        flags = [*map(str, flags), "--data", str(data_folder)]
-        arguments = (module, flags, data_folder, self.log, self.errors, fault, environment or {})
-        self.process = SERVER.Process(target=run_script, args=arguments)
+        arguments = (module, [*map(str, flags), "--data", str(data_folder)], self.log, self.errors, fault)
+        self.process = SERVER.Process(target=run_script, args=[*arguments, environment or {}])
         self.process.start()
 
     def end(self):
@@ -74,7 +70,7 @@ def accept(data_dir, dataset="mnist"):
     data.DATASETS[dataset] = dataclasses.replace(entry, sha256=sums)
 
 
-def run_script(module, flags, data_folder, output, errors, fault, environment):
+def run_script(module, flags, output, errors, fault, environment):
     """What a process does."""
     for descriptor, path in ((1, output), (2, errors)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
@@ -82,26 +78,25 @@ def run_script(module, flags, data_folder, output, errors, fault, environment):
     sys.argv = [f"{module}.py", *flags]
     os.environ.update(environment)
     torch.set_num_threads(1)
-    accept(data_folder)
+    accept(flags[-1])
     if fault:
         fault()
     script = importlib.import_module(module)
     sys.exit(cli.run(lambda: script.main(flags), cli.RESUME if module == "train" else ""))
 
 
-class SavingLines:
-    """Counts the lines that saving and loading run in this process, and calls `act` at one of them."""
+SAVING = (files.__file__, checkpoint.__file__)
+TRAINING = (*SAVING, *(module.__file__ for module in (data, evaluate, processes, progress, results, train, trainer)))
 
-    FILES = (files.__file__, checkpoint.__file__)
 
-    def __init__(self, moment, act):
-        self.left, self.act = moment, act
+class AtLine:
+    """Counts the lines that a process runs of some files of the project, and calls `act` at one of them."""
+
+    def __init__(self, moment, act, places=SAVING):
+        self.left, self.act, self.places = moment, act, places
 
     def __call__(self):
-        sys.settrace(self.enter)
-
-    def enter(self, frame, event, argument):
-        return self.count if frame.f_code.co_filename in self.FILES else None
+        sys.settrace(lambda frame, event, argument: self.count if frame.f_code.co_filename in self.places else None)
 
     def count(self, frame, event, argument):
         if event == "line":
@@ -111,68 +106,50 @@ class SavingLines:
         return self.count
 
 
+class Before:
+    """Calls `act` in the process before the `call`-th call of a function, named as in "checkpoint.save"."""
+
+    def __init__(self, function, act, call=1):
+        self.function, self.act, self.left = function, act, call
+
+    def __call__(self):
+        place, _, name = self.function.rpartition(".")
+        owner = pkgutil.resolve_name(place)
+        function = getattr(owner, name)
+
+        def counted(*arguments, **named):
+            self.left -= 1
+            if self.left == 0:
+                self.act()
+            return function(*arguments, **named)
+
+        setattr(owner, name, counted)
+
+
+EVALUATION = "torch.nn.Module.eval"
+END_OF_EPOCH = "trainer.Trainer.average_processes"  # in every process: it is trained, but not saved
+
+
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def tear_and_kill():
-    """Kill this process, with the file that it was writing, if any, written to a half only."""
-    for path in glob.glob(f"**/.*{files.SUFFIX}", root_dir=sys.argv[sys.argv.index("--out") + 1], recursive=True):
-        whole = os.path.join(sys.argv[sys.argv.index("--out") + 1], path)
-        os.truncate(whole, os.path.getsize(whole) // 2)
-    kill()
-
-
-class InEvaluation:
-    """Calls `act` when the process evaluates."""
-
-    def __init__(self, act):
-        self.act = act
-
-    def __call__(self):
-        model_eval = torch.nn.Module.eval
-
-        def evaluated(model):
-            self.act()
-            return model_eval(model)
-
-        torch.nn.Module.eval = evaluated
-
-
-class KillAfter:
-    """Kills the process once it has trained, but not saved, the epoch after `epoch`."""
-
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def __call__(self):
-        average_processes = Trainer.average_processes
-
-        def average_and_die(trainer):
-            average_processes(trainer)
-            if len(trainer.history) == self.epoch:
-                kill()
-
-        Trainer.average_processes = average_and_die
+terminate, interrupt = (functools.partial(signal.raise_signal, number) for number in (signal.SIGTERM, signal.SIGINT))
 
 
 def hang():
-    """Make training hang after its first epoch, and hang again on the way out."""
-
-    def line(*_):
-        print("hanging")
-        try:
-            time.sleep(PATIENCE)
-        finally:
-            print("hanging again")
-            time.sleep(PATIENCE)
-
-    results.epoch_row = line
+    """Hang, and hang again on the way out."""
+    print("hanging")
+    try:
+        time.sleep(PATIENCE)
+    finally:
+        print("hanging again")
+        time.sleep(PATIENCE)
 
 
-def terminate():
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def interrupt():
-    os.kill(os.getpid(), signal.SIGINT)
+def tear_and_kill():
+    """Kill this process, with the file that it was writing, if any, written to a half only."""
+    out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
+    for path in out.rglob(f".*{files.SUFFIX}"):
+        os.truncate(path, path.stat().st_size // 2)
+    kill()

@@ -5,29 +5,27 @@ import torch
 import checkpoint
 import results
 
-MEASURED = {"seconds", "preparation_seconds", "training_time"}
+MEASURED = {"seconds", "preparation_seconds", "training_time", "commit"}  # a commit may come between two runs
 
 
 def assert_equal(one, other):
-    """Two states are equal bit for bit; the measured seconds aside."""
+    """Two states are equal bit for bit; the measured seconds and the commit aside."""
     if isinstance(one, dict):
         assert one.keys() == other.keys()
         for key in one.keys() - MEASURED:
             assert_equal(one[key], other[key])
-    elif isinstance(one, list):
+    elif isinstance(one, list):  # of a history, whose entries have seconds
         assert len(one) == len(other)
         for left, right in zip(one, other, strict=True):
             assert_equal(left, right)
-    elif isinstance(one, torch.Tensor):
-        assert torch.equal(one, other)
     else:
-        assert one == other
+        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
 def assert_same_run(folder, other):
     """Two folders hold the same finished run, and nothing else: five checkpoints at most, the same best model."""
-    assert results.read(folder)["finished"]
-    assert_equal(results.read(folder), results.read(other))
+    assert results.load(folder)["finished"]
+    assert_equal(results.load(folder), results.load(other))
     assert names(folder) == names(other)
     for path in checkpoint.checkpoint_dir(other).iterdir():
         assert_equal(checkpoint.load(checkpoint.checkpoint_dir(folder) / path.name), checkpoint.load(path))

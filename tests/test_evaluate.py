@@ -6,9 +6,9 @@ import pytest
 import spawned
 import torch
 
+import checkpoint
 import evaluate
-import train
-from reporting import plots
+import results
 
 DIGITS = tuple("0123456789")
 
@@ -22,11 +22,16 @@ def by_hand():
     return evaluate.Evaluation(logits, torch.tensor([0, 0, 1, 2, 9]), DIGITS)
 
 
-def test_figures_of_a_case_made_by_hand(by_hand):
+def test_figures_of_a_case_made_by_hand_have_true_digits_in_rows(by_hand):
     assert by_hand.accuracy == 60.0
     assert by_hand.misclassified == [1, 3]
     assert by_hand.per_class_accuracy == {"0": 50.0, "1": 100.0, "2": 0.0, "9": 100.0}
     assert by_hand.loss == pytest.approx(2 * 20 / 5, abs=1e-3)  # a wrong image costs the 20 between its two logits
+    assert by_hand.confusion.nonzero().tolist() == [[0, 0], [0, 9], [1, 1], [2, 1], [9, 9]]
+    lines = evaluate.format_evaluation(by_hand).splitlines()
+    head = next(line for line in lines if line.startswith("| true"))
+    row = next(line for line in lines if line.startswith("| 2 "))
+    assert row[head.index(" 1 ") + 1] == "1"
 
 
 def test_the_most_confident_mistakes_come_first():
@@ -39,9 +44,7 @@ def test_the_most_confident_mistakes_come_first():
 
 
 def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy():
-    confidence = torch.tensor(
-        [0.95, 0.95, 0.95, 0.95, 0.55, 0.55]
-    )  # two bins: all of the first right, none of the other
+    confidence = torch.tensor([0.95] * 4 + [0.55] * 2)  # two bins: all of the first right, none of the other
     logits = torch.zeros(6, 10)
     logits[:, 3] = (9 * confidence / (1 - confidence)).log()
     labels = torch.tensor([3, 3, 3, 3, 4, 4])
@@ -49,65 +52,28 @@ def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy():
     assert error == pytest.approx(100 * (4 * 0.05 + 2 * 0.55) / 6, abs=1e-3)
 
 
-def test_confusion_has_true_digits_in_rows(by_hand):
-    expected = torch.zeros(10, 10, dtype=torch.long)
-    for true, predicted in ((0, 0), (0, 9), (1, 1), (2, 1), (9, 9)):
-        expected[true, predicted] += 1
-    assert by_hand.confusion.equal(expected)
-
-
-def test_the_counts_stand_under_their_digits(by_hand):
-    lines = evaluate.format_evaluation(by_hand).splitlines()
-    head = next(line for line in lines if line.startswith("| true"))
-    row = next(line for line in lines if line.startswith("| 2 "))
-    assert row[head.index(" 1 ") + 1] == "1"
-    assert len(row) == len(head)
-
-
-def test_a_run_is_evaluated_from_its_newest_checkpoint(train_small, tmp_path, capsys):
-    train_small("--epochs", 2)
-    assert evaluate.main([str(tmp_path / "run"), "--device", "cpu"]) == 0
-    output = capsys.readouterr().out
-    accuracy = train.results.read(tmp_path / "run")["final_test_accuracy"]
-    assert f"accuracy {accuracy:.2f} %" in output
-    assert "epoch 2" in output
-    assert "misclassified" in output
-    found = json.loads((tmp_path / "run" / "evaluation.json").read_bytes())
-    assert found["accuracy"] == accuracy
-    assert (found["epoch"], found["images"], sum(map(sum, found["confusion"]))) == (2, 500, 500)
-    assert len(found["misclassified"]) == round(500 * (1 - accuracy / 100))
-    assert plots.main([str(tmp_path / "run")]) == 0
-    for name in ("per_class.png", "confusion.png", "misclassified.png"):
-        assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
-
-
-def test_without_a_checkpoint_the_remedy_is_named(tmp_path):
-    with pytest.raises(UserError, match="make train"):
-        evaluate.main([str(tmp_path), "--device", "cpu"])
-
-
-def test_dropout_is_off(small_mnist):
-    network = torch.nn.Sequential(torch.nn.Dropout(0.9), torch.nn.Flatten(), torch.nn.Linear(784, 10))
-    _, test = small_mnist
-    first, second = (evaluate.evaluate(network, test, DIGITS).logits for _ in range(2))
-    assert first.equal(second)
-
-
-@pytest.mark.parametrize(("act", "status"), [(spawned.terminate, 143), (spawned.interrupt, 130)])
-def test_a_signal_stops_an_evaluation_with_a_line(launch, launch_script, tmp_path, inject, act, status):
-    assert launch("--epochs", 1).end()[0] == 0
+def test_a_signal_stops_an_evaluation_with_a_line(launch_script, two_epochs, inject):
     inject("signal in evaluation")
-    name = "SIGTERM" if status == 143 else "Ctrl-C"
-    ended = launch_script("evaluate", tmp_path / "run", fault=spawned.InEvaluation(act)).end()
-    assert ended == (status, "", f"evaluate.py: stopped by {name}\n")
+    fault = spawned.Before(spawned.EVALUATION, spawned.terminate)
+    assert launch_script("evaluate", two_epochs, fault=fault).end() == (143, "", "evaluate.py: stopped by SIGTERM\n")
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_evaluated(train_small, tmp_path, capsys, inject):
-    train_small("--epochs", 2)
-    newest = tmp_path / "run" / "checkpoints" / "epoch_002.pt"
-    newest.write_bytes(newest.read_bytes()[:-1])
-    inject("damaged checkpoint")
-    assert evaluate.main([str(tmp_path / "run"), "--device", "cpu"]) == 0
-    output, errors = capsys.readouterr()
-    assert "epoch 1" in output
-    assert str(newest) in errors
+def test_a_run_is_evaluated_from_its_newest_whole_checkpoint(finished, capsys, inject):
+    history = results.load(finished)["history"]
+    for epoch in (2, 1):
+        assert evaluate.main([str(finished), "--device", "cpu"]) == 0
+        output, errors = capsys.readouterr()
+        record = json.loads((finished / "evaluation.json").read_bytes())
+        assert f"accuracy {record['accuracy']:.2f} %" in output
+        assert f"epoch {epoch}, 500 test images" in output
+        assert (record["epoch"], record["images"], sum(map(sum, record["confusion"]))) == (epoch, 500, 500)
+        assert len(record["misclassified"]) == round(500 * (1 - record["accuracy"] / 100))
+        assert record["accuracy"] == history[epoch - 1]["test_accuracy"]
+        assert record["loss"] == pytest.approx(history[epoch - 1]["test_loss"])
+        newest = checkpoint.epochs(finished)[2]
+        assert (str(newest) in errors) == (epoch == 1)
+        newest.write_bytes(newest.read_bytes()[:-1])
+        inject("damaged checkpoint")
+    checkpoint.remove(finished)
+    with pytest.raises(UserError, match="make train"):
+        evaluate.main([str(finished), "--device", "cpu"])

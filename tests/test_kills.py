@@ -3,7 +3,7 @@
 import random
 import signal
 
-from support import files
+from support import UserError, files
 
 import pytest
 import spawned
@@ -13,42 +13,23 @@ import checkpoint
 import results
 
 SETTINGS = ("--epochs", 6)
-SAVING_LINES = 300  # of the some 700 that saving runs in such a run: three kills find their place
-
-
-def newest_whole(folder):
-    """The epoch of the newest whole checkpoint, 0 for none."""
-    return max((epoch for epoch, path in checkpoint.epochs(folder).items() if checkpoint.is_whole(path)), default=0)
+MOMENTS = ((spawned.SAVING, 300), (spawned.TRAINING, 3000))  # a third of the lines that such a run takes
 
 
 def is_finished(folder):
     try:
-        return (results.read(folder) or {"finished": False})["finished"]
-    except ValueError:  # damaged
+        return (results.load(folder) or {"finished": False})["finished"]
+    except UserError:  # damaged
         return False
 
 
-def start_and_kill(launch, out, seconds, draw, inject, *flags):
-    """Start a run and kill it at a random moment, more often than not one of saving."""
-    if draw.random() < 0.6:
-        moment, act = draw.randint(1, SAVING_LINES), draw.choice([spawned.kill, spawned.tear_and_kill])
-        training = launch(*SETTINGS, *flags, out=out, fault=spawned.SavingLines(moment, act))
-    else:
-        training = launch(*SETTINGS, *flags, out=out)
-        training.process.join(draw.uniform(0, seconds / 2))
-        training.process.kill()
+def start_and_kill(launch, out, draw, inject, *flags):
+    """Start a run and kill it at a random moment, half of the times one of saving."""
+    places, lines = draw.choice(MOMENTS)
+    act = draw.choice([spawned.kill, spawned.tear_and_kill])
+    training = launch(*SETTINGS, *flags, out=out, fault=spawned.AtLine(draw.randint(1, lines), act, places))
     if training.end()[0] == -signal.SIGKILL:
         inject("SIGKILL at a random moment")
-
-
-def assert_goes_on(launch, out, expected, newest):
-    """The next start goes on from the newest whole checkpoint, and ends as the uninterrupted run did."""
-    finished = is_finished(out)
-    status, output, errors = launch(*SETTINGS, out=out.name).end()
-    assert status == 0, errors
-    if newest and not finished:
-        assert f"resuming after epoch {newest} of 6" in output
-    states.assert_same_run(out, expected)
 
 
 @pytest.mark.parametrize("runs", [1, pytest.param(20, marks=pytest.mark.slow)])
@@ -57,35 +38,34 @@ def test_runs_killed_at_random_moments_end_as_the_uninterrupted_one(launch, tmp_
         draw, out = random.Random(number), tmp_path / f"run-{number}"
         for _ in range(3):
             if not is_finished(out):
-                start_and_kill(launch, out.name, whole[1], draw, inject)
-        assert_goes_on(launch, out, whole[0], newest_whole(out))
-
-
-def flip_a_bit(path, draw):
-    content = bytearray(path.read_bytes() or b"\0")  # an earlier fault may have emptied it
-    content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
-    path.write_bytes(content)
+                start_and_kill(launch, out.name, draw, inject)
+        newest = max((epoch for epoch, path in checkpoint.epochs(out).items() if checkpoint.is_whole(path)), default=0)
+        finished = is_finished(out)
+        status, output, errors = launch(*SETTINGS, out=out.name).end()
+        assert status == 0, errors
+        if newest and not finished:
+            assert f"resuming after epoch {newest} of 6" in output
+        states.assert_same_run(out, whole[0])
 
 
 def damage(path, draw):
     """Damage a file in one of the ways that disks and people have."""
-    how = draw.choice(["truncated", "emptied", "flipped a bit of", "replaced"])
-    if how == "flipped a bit of":
-        flip_a_bit(path, draw)
-    else:
-        path.write_bytes({"truncated": path.read_bytes()[:-100], "emptied": b"", "replaced": b"<html>"}[how])
+    content = path.read_bytes() or b"\0"  # an earlier fault may have emptied it
+    place = draw.randrange(len(content))
+    flipped = content[:place] + bytes([content[place] ^ 1 << draw.randrange(8)]) + content[place + 1 :]
+    path.write_bytes(draw.choice([content[:-100], b"", b"<html>", flipped]))
 
 
 @pytest.mark.slow
 def test_a_soak_of_random_faults_in_one_folder_leaves_the_right_run_and_nothing_else(launch, tmp_path, whole, inject):
     draw, out = random.Random(0), tmp_path / "run"
     for _ in range(30):
-        start_and_kill(launch, out.name, whole[1], draw, inject, *(["--overwrite"] * is_finished(out)))
-        found = [] if is_finished(out) else list(checkpoint.epochs(out).values())
-        if len(found) > 1 and draw.random() < 0.5:
-            damage(found[-1], draw)
+        start_and_kill(launch, out.name, draw, inject, *(["--overwrite"] * is_finished(out)))
+        saved = [] if is_finished(out) else list(checkpoint.epochs(out).values())
+        if len(saved) > 1 and draw.random() < 0.5:
+            damage(saved[-1], draw)
             inject("damaged newest checkpoint")
-        if found and draw.random() < 0.3:
+        if saved and draw.random() < 0.3:
             (out / "results.json").write_bytes(b"{")
             inject("damaged results.json")
         if draw.random() < 0.3:

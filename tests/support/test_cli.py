@@ -1,3 +1,5 @@
+"""Scripts end with one line and the right status, whatever becomes of them and of their output."""
+
 import os
 import subprocess
 import sys
@@ -6,147 +8,76 @@ from support import UserError, cli
 
 import pytest
 
-import environment
+MEMORY = "out of memory: use a smaller batch size"
+MENDABLE = [
+    (UserError("the file is torn"), "the file is torn"),
+    (MemoryError(), MEMORY),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), MEMORY),
+    (RuntimeError("CUDA out of memory."), MEMORY),
+]
+FAULTS = [
+    KeyError("missing"),
+    ValueError("not enough values to unpack (expected 2, got 1)"),
+    FileNotFoundError(2, "No such file or directory", "weights.bin"),
+    OSError(5, "Input/output error", "weights.bin"),
+    RuntimeError("required rank 4 tensor to use channels_last memory format"),
+]
 
 
-def script(*arguments, **settings):
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=environment.ROOT, capture_output=True, text=True, **settings
-    )
+def failing(error):
+    raise error
 
 
-def test_what_a_person_can_mend_is_one_line_and_status_1(capsys):
-    def main():
-        raise UserError("the file is torn")
-
-    assert cli.run(main) == 1
-    errors = capsys.readouterr().err
-    assert errors.endswith("the file is torn\n")
-    assert errors.count("\n") == 1
+@pytest.mark.parametrize(("error", "line"), MENDABLE)
+def test_what_a_person_can_mend_is_one_line_and_status_1(capsys, inject, error, line):
+    inject("error that a person can mend")
+    assert cli.run(lambda: failing(error)) == 1
+    assert capsys.readouterr().err == f"{os.path.basename(sys.argv[0])}: {line}\n"
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        KeyError("missing"),
-        ValueError("not enough values to unpack (expected 2, got 1)"),
-        ZeroDivisionError("division by zero"),
-        FileNotFoundError(2, "No such file or directory", "weights.bin"),
-        OSError(5, "Input/output error", "weights.bin"),
-        RuntimeError("required rank 4 tensor to use channels_last memory format"),
-        TypeError("forward() takes 1 positional argument"),
-    ],
-)
+@pytest.mark.parametrize("error", FAULTS)
 def test_a_fault_of_the_program_or_of_a_model_keeps_its_traceback(inject, error):
-    def main():
-        raise error
-
     inject("bug of a contributor")
     with pytest.raises(type(error)):
-        cli.run(main)
+        cli.run(lambda: failing(error))
 
 
-def test_ctrl_c_is_status_130(capsys):
-    def main():
-        raise KeyboardInterrupt
-
-    assert cli.run(main) == 130
-    assert "stopped" in capsys.readouterr().err
+def script(main):
+    return f"import os, signal, sys; from support import cli; sys.exit(cli.run(lambda: {main}, *sys.argv[1:]))"
 
 
-KILL_ITSELF = (
-    "import os, signal, sys; from support import cli; sys.exit(cli.run(lambda: os.kill(os.getpid(), signal.{})))"
+LINES, SIGN = script(r"print('line\n' * 100_000)"), script("print('99 ≥ 98')")
+SIGINT, SIGTERM = (script(f"os.kill(os.getpid(), signal.{name})") for name in ("SIGINT", "SIGTERM"))
+LOST = "-c: the output could not be written"
+AGAIN = "run it again"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("command", "arguments", "status", "output"),
+    [
+        ('"$0" -c "$@" | head -1', [LINES], 141, ["line"]),
+        ('"$0" -c "$@" | head -1', [LINES, AGAIN], 141, [f"{LOST} (Broken pipe); {AGAIN}", "line"]),
+        ('"$0" -c "$@" 2>&1 | head -1', [LINES, AGAIN], 141, ["line"]),
+        ('"$0" -c "$@" >/dev/full', [LINES], 1, [f"{LOST} (No space left on device)"]),
+        ('"$0" -c "$@" >/dev/full 2>&1', [LINES], 1, []),
+        ('"$0" -c "$@" 2>/dev/full', [SIGTERM], 143, []),
+        ('"$0" -c "$@" >&-', [SIGN], 0, []),
+        ('"$0" -c "$@" >&- 2>&-', [SIGN], 0, []),
+        ('PYTHONIOENCODING=ascii "$0" -c "$@"', [SIGN], 0, ["99 ? 98"]),
+        ('"$0" -c "$@"', [SIGINT, AGAIN], 130, [f"-c: stopped by Ctrl-C; {AGAIN}"]),
+        ('trap "" INT; "$0" -c "$@"', [SIGINT], 0, []),
+    ],
 )
-LINES = "import sys; from support import cli; sys.exit(cli.run(lambda: print('line\\n' * 100_000), *sys.argv[1:]))"
-
-
-def shell(command, *arguments):
-    """A shell command, in which $0 is Python and $@ are the arguments; errors come with the output."""
-    return subprocess.run(
+def test_output_that_nobody_can_read_and_signals_that_are_ignored(inject, command, arguments, status, output):
+    if "/dev/full" in command and not os.path.exists("/dev/full"):
+        pytest.skip("needs /dev/full")
+    inject("output that nobody can read")
+    done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command, sys.executable, *arguments],
-        cwd=environment.ROOT,
+        cwd=cli.ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def test_a_reader_that_leaves_early_is_no_fault(inject):
-    inject("output that nobody reads")
-    done = shell('"$0" -c "$@" | head -1', LINES)
-    assert (done.returncode, done.stdout) == (141, "line\n")
-
-
-def test_a_reader_that_leaves_early_stops_what_can_go_on_with_a_line(inject):
-    inject("output that nobody reads")
-    done = shell('"$0" -c "$@" | head -1', LINES, "run it again")
-    assert done.returncode == 141
-    assert sorted(done.stdout.splitlines()) == ["-c: stopped: nobody reads the output any more; run it again", "line"]
-
-
-@pytest.mark.parametrize("listener", ["| head -1", ">/dev/full 2>&1", "2>/dev/full >/dev/full"])
-def test_errors_that_nobody_reads_do_not_change_the_status(inject, listener):
-    inject("errors that nobody reads")
-    done = shell(f'"$0" -c "$@" 2>&1 {listener}', LINES, "run it again")
-    assert done.returncode == (141 if "head" in listener else 1)
-    code = KILL_ITSELF.format("SIGTERM")
-    assert shell('"$0" -c "$@" 2>/dev/full', code).returncode == 143
-
-
-def test_output_that_knows_no_unicode_is_no_fault(inject):
-    inject("output without Unicode")
-    code = "import sys; from support import cli; sys.exit(cli.run(lambda: print('99 ≥ 98')))"
-    done = shell('PYTHONIOENCODING=ascii "$0" -c "$@"', code)
-    assert (done.returncode, done.stdout) == (0, "99 ? 98\n")
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
-        RuntimeError("CUDA out of memory."),
-    ],
-)
-def test_too_little_memory_is_one_line(capsys, inject, error):
-    def main():
-        raise error
-
-    inject("too little memory")
-    assert cli.run(main) == 1
-    assert capsys.readouterr().err.endswith("out of memory: use a smaller batch size\n")
-
-
-def test_closed_output_is_no_fault(inject):
-    inject("closed output", 2)
-    assert shell('"$0" results.py >&-').returncode == 0
-    assert shell('"$0" results.py >&- 2>&-').returncode == 0
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_output_to_a_full_disk_is_one_line(inject):
-    inject("full disk")
-    done = shell('"$0" -c "$@" >/dev/full', LINES)
-    assert (done.returncode, done.stdout) == (1, "-c: the output could not be written (No space left on device)\n")
-
-
-def test_a_signal_that_was_ignored_at_the_start_stays_so():
-    code = KILL_ITSELF.format("SIGINT")
-    assert shell('trap "" INT; "$0" -c "$@"', code).returncode == 0
-    assert shell('"$0" -c "$@"', code).returncode == 130
-
-
-def test_results_and_recipes_need_no_torch():
-    done = script("-c", "import sys, results; sys.exit('torch' in sys.modules)")
-    assert done.returncode == 0
-
-
-def test_make_lists_every_target_it_has():
-    done = subprocess.run(["make"], cwd=environment.ROOT, capture_output=True, text=True, check=True).stdout
-    targets = [
-        line.split(":")[0]
-        for line in (environment.ROOT / "Makefile").read_text().splitlines()
-        if ": " in line and " ## " in line
-    ]
-    assert len(targets) >= 19
-    assert all(f"make {target} " in done for target in targets)
+    assert (done.returncode, sorted(done.stdout.splitlines())) == (status, output)
