@@ -8,60 +8,107 @@ changed since.
 """
 
 import sys
+from pathlib import Path
 from typing import Any
 
-from support import cli, files
+from support import UserError, cli, files, intervals
+from support.settings import format_value
 
 import data
 import evaluate
+import recipes
 import results
-from reporting import plots
-from reporting.pages import page, picture
-from reporting.paired import compare, read, verdict
-from reporting.sprites import sprite
+from reporting import pages, plots
 from results import Result
 
 NAMED = 12  # images on the terminal
+LISTED = 100  # images on the page, of those that one run alone reads right
 
 
-def only_right(compared: dict[str, Any], names: list[str]) -> list[tuple[str, dict[str, str]]]:
-    """[(heading, {index: what the other took it for})] of the images that one run alone reads right."""
-    keys = zip(names, ("only_first_right", "only_second_right"), strict=True)
-    return [(f"{len(compared[key])} images that only {name} reads right", compared[key]) for name, key in keys]
+def finished_run(run: Path) -> Result:
+    """The results of a finished run. Raises UserError where there are none."""
+    result = results.load(run)
+    if result is None or not result["finished"]:
+        raise UserError(f"{run} holds no finished run: make train")
+    return result
 
 
-def as_text(compared: dict[str, Any], names: list[str], labels: list[str]) -> str:
-    """The comparison for a terminal."""
+def tested_on(result: Result) -> dict[str, Any]:
+    """What two runs must share to be compared image by image."""
+    part, dataset = results.final_figures(result)[0], recipes.from_stored(result["recipe"]).dataset
+    held_out = {"seed": result["seed"]} if part == "validation" else {}  # which draws them
+    images = part, result["evaluated_images"]
+    return {"dataset": dataset, "images": images, "classes": result["classes"], **held_out}
+
+
+def comparison(names: list[str], one: Result, two: Result) -> dict[str, Any]:
+    """How a second run differs from a first, by their names: the content of compare.json. Raises UserError where they
+    were tested on different images."""
+    other = tested_on(two)
+    for key, value in tested_on(one).items():
+        if value != other[key]:
+            differing = f"{key} {value} and {other[key]}"
+            raise UserError(f"these runs cannot be compared: they were tested on other images ({differing})")
+    wrong = [set(run["misclassified"]) for run in (one, two)]
+    only_first, only_second = sorted(wrong[1] - wrong[0], key=int), sorted(wrong[0] - wrong[1], key=int)
+    counts, images = (len(only_first), len(only_second)), one["evaluated_images"]
+    difference, p = 100 * (counts[1] - counts[0]) / images, intervals.mcnemar(*counts)
+    low, high = intervals.paired_interval(*counts, images)
+    better, interval = names[difference > 0], f"95 % interval {low:+.2f} to {high:+.2f}"
+    outcome = f"{better} reads more right" if p < 0.05 else "no difference that these images could show"
+    return {
+        "runs": names,
+        "verdict": f"{difference:+.2f} points ({interval}), McNemar p = {p:.3g}: {outcome}",
+        "settings": differing_settings(one, two),
+        "accuracy": [results.final_figures(run)[1] for run in (one, two)],
+        "images": images,
+        "difference": difference,
+        "difference_ci95": [low, high],
+        "mcnemar_p": p,
+        "both_wrong": len(wrong[0] & wrong[1]),
+        "only_first_right": {index: two["misclassified"][index] for index in only_first},
+        "only_second_right": {index: one["misclassified"][index] for index in only_second},
+    }
+
+
+def differing_settings(*runs: Result) -> list[list[str]]:
+    """[[name, first value, second value]] of what differs: settings, seed, model, machine."""
+    columns = []
+    for run in runs:
+        layers = run["identity"]["layers"].count("\n  (")
+        model = f"{run['total_parameters']:,} parameters, {layers} layers, {run['identity']['calls'][:8]}"
+        columns.append({**run["recipe"], "seed": run["seed"], "model": model, **run["environment"]})
+    rows = [[name, *(format_value(column.get(name, "")) for column in columns)] for name in columns[0] | columns[1]]
+    return [row for row in rows if row[1] != row[2]]
+
+
+def as_text(compared: dict[str, Any], labels: list[str]) -> str:
+    """The comparison for a terminal; labels are those of the images."""
     rows = [["accuracy %", *(f"{value:.2f}" for value in compared["accuracy"])], *compared["settings"]]
-    lines = [results.markdown_table(["", *names], rows), "", verdict(compared, names), ""]
+    lines = [results.markdown_table(["", *compared["runs"]], rows), "", compared["verdict"], ""]
     lines.append(f"{compared['both_wrong']} of {compared['images']:,} images are read wrong by both")
-    for heading, images in only_right(compared, names):
-        listed = [f"{index} ({labels[int(index)]}→{taken})" for index, taken in list(images.items())[:NAMED]]
-        more = f", and {len(images) - NAMED} more" if len(images) > NAMED else ""
-        lines.append(f"{heading}{': ' if listed else ''}{', '.join(listed)}{more}")
+    sides = compared["only_first_right"], compared["only_second_right"]
+    for name, images in zip(compared["runs"], sides, strict=True):
+        named = [f"{index} ({labels[int(index)]}→{taken})" for index, taken in images.items()][:NAMED]
+        more = [f"and {len(images) - NAMED} more"] if len(images) > NAMED else []
+        heading = f"{len(images)} images that only {name} reads right"
+        lines.append(f"{heading}: {', '.join(named + more)}" if images else heading)
     return "\n".join(lines)
 
 
-def as_page(
-    compared: dict[str, Any], runs: list[Result], names: list[str], tested: data.Images, labels: list[str]
-) -> str:
+def as_page(compared: dict[str, Any], runs: list[Result], tested: data.Images, labels: list[str]) -> str:
     """The comparison as HTML."""
-    grids = []
-    for heading, images in only_right(compared, names):
-        shown = [(int(index), taken) for index, taken in images.items()][: plots.SHOWN // 2]
-        readings = [(index, labels[index], taken) for index, taken in shown]
-        pixels = tested.pixels[[index for index, _ in shown], 0].numpy() / 255
-        more = f", of which {len(shown)} are shown" if len(images) > len(shown) else ""
-        grids.append({"heading": f"{heading}{more}", "readings": readings, "sprite": sprite(pixels)})
     part, name = results.history_part(runs[0]["recipe"]), results.final_figures(runs[0])[0].capitalize()
-    histories = dict(zip(names, (run["history"] for run in runs), strict=True))
+    histories = dict(zip(compared["runs"], (run["history"] for run in runs), strict=True))
+    accuracies, losses = (plots.run_lines(histories, f"{part}_{metric}") for metric in ("accuracy", "loss"))
     curves = [
-        picture(f"{name} accuracy over the epochs, on an axis of errors.", plots.accuracies, histories, part),
-        picture(f"{name} loss over the epochs.", plots.losses, histories, part),
+        pages.picture(f"{name} accuracy over the epochs, on an axis of errors.", plots.accuracy, accuracies),
+        pages.picture(f"{name} loss over the epochs.", plots.loss, losses),
     ]
-    return page("compare.html.jinja").render(
-        compared=compared, names=names, sentence=verdict(compared, names), curves=curves, grids=grids
-    )
+    sides = compared["only_first_right"], compared["only_second_right"]
+    sprites = [pages.sprite(tested.pixels[[*map(int, images)][:LISTED], 0]) for images in sides]
+    template = pages.TEMPLATES.get_template("compare.html.jinja")
+    return template.render(compared=compared, curves=curves, sides=sides, sprites=sprites, labels=labels)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,23 +117,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type="path", help="a folder (default: results/<first>-vs-<second>)")
     parser.add_data()
     arguments = parser.parse_args(argv)
-    if len(arguments.runs) != 2:
-        parser.error(
-            f'two runs are compared, got {len(arguments.runs)}: make compare RUNS="default-seed0 default-seed1"'
-        )
-    runs = [read(run) for run in arguments.runs]
-    names = [run.resolve().name for run in arguments.runs]
+    count, names = len(arguments.runs), [run.resolve().name for run in arguments.runs]
+    if count != 2:
+        parser.error(f'two runs are compared, got {count}: make compare RUNS="default-seed0 default-seed1"')
+    runs = [finished_run(run) for run in arguments.runs]
+    out = arguments.out or results.RUNS / "-vs-".join(names)
     if names[0] == names[1]:
         names = [str(run) for run in arguments.runs]
-    facts = {"recipe": runs[0]["recipe"], "seed": runs[0]["seed"]}
-    compared = compare(*runs)
-    tested = evaluate.load_tested(facts, arguments.data, "cpu")
+    compared = comparison(names, *runs)
+    tested = evaluate.load_tested({"recipe": runs[0]["recipe"], "seed": runs[0]["seed"]}, arguments.data, "cpu")
     labels = [runs[0]["classes"][label] for label in tested.labels.tolist()]
-    print(as_text(compared, names, labels))
-    folder = arguments.out or results.RUNS / "-vs-".join(run.resolve().name for run in arguments.runs)
-    files.write_json(folder / "compare.json", {"runs": names, **compared})
-    files.replace_file(folder / "compare.html", as_page(compared, runs, names, tested, labels).encode())
-    print(f"\n{folder / 'compare.json'}, {folder / 'compare.html'}")
+    print(as_text(compared, labels))
+    files.write_json(out / "compare.json", compared)
+    files.replace_file(out / "compare.html", as_page(compared, runs, tested, labels).encode())
+    print(f"\n{out / 'compare.json'}, {out / 'compare.html'}")
     return 0
 
 

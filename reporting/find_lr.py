@@ -27,10 +27,10 @@ def main(argv: list[str] | None = None) -> int:
     trainer = Trainer(recipe, seed, device, data.load(recipe.dataset, arguments.data, "train", device))
     test = range_test(trainer)
     path = run_dir / "lr_finder.json"
-    facts = {"recipe": dataclasses.asdict(recipe), "seed": seed, "curve": dataclasses.asdict(test)}
-    place = environment.describe(device, trainer.precision)
-    files.write_json(path, facts | {"summary": test.summary(), "environment": place})
-    plots.save(path.with_suffix(".png"), plots.range_test, facts["curve"], test.suggestions)
+    curve, place = dataclasses.asdict(test), environment.describe(device, recipe.precision)
+    record = {"recipe": dataclasses.asdict(recipe), "seed": seed, "curve": curve}
+    files.write_json(path, record | {"summary": test.summary(), "environment": place})
+    plots.save(path.with_suffix(".png"), plots.range_test, curve, test.suggestions)
     named = f" RECIPE={recipe.name}" * (recipe.name != "default") + f" SEED={seed}" * (seed != 0)
     for rule, lr in test.suggestions.items():
         print(f"{rule:16}  make train{named} LR={lr:.4g}{'  (as LR=auto does)' * (lr == test.lr)}")

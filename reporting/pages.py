@@ -1,25 +1,81 @@
-"""Pages of HTML: their templates, and the plots in them. A page opens offline: all that it shows is in it.
+"""Pages of HTML: their templates, and the plots and images in them. A page opens offline: all that it shows is in it.
 
-page("report.html.jinja").render(...)
+    pages.TEMPLATES.get_template("report.html.jinja").render(...)
+
+Many small grey images are one PNG, a sprite, as a data: URL; the page shows each of them through a view box.
 """
 
+import base64
+import io
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jinja2
+from support.settings import format_value
 
-from reporting import drawing
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from reporting import plots
+from reporting.plots import BLUE, GREEN, GREY, RED
 
 FOLDER = Path(__file__).parent  # of the templates
+STEP = 17  # between two of a sprite's 16 greys: a larger file shows no more of an image of 28 pixels
+GAP = 1  # black pixel between two images of a sprite, so that none shows at the rim of another
+ON_PAGE = {  # a pattern in the tags of matplotlib's SVG: what a page has for it
+    r">\s+<": "><",
+    r"\s+": " ",
+    r"(\.\d)\d+": r"\1",  # digits that nobody could see
+    r' (id="[^"]*_\d+"|transform="rotate\(-0 [^"]*")': "",  # of groups, to which nothing refers, and of upright text
+    "xlink:href": "href",
+    f"'{plots.FONT}'": "system-ui, sans-serif",
+    **{GREY: "var(--grey)", BLUE: "var(--blue)", RED: "var(--red)", GREEN: "var(--green)"},
+    "#000000": "currentColor",
+}
+TEMPLATES = Environment(
+    loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+TEMPLATES.filters["shown"] = format_value
 
 
-def page(name: str) -> jinja2.Template:
-    """A page's template."""
-    settings = {"autoescape": True, "undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    return jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), **settings).get_template(name)
+class Sprite(NamedTuple):
+    """A PNG's data: URL, its size in pixels, and where each image is in it, as an SVG view box."""
+
+    url: str
+    width: int
+    height: int
+    views: list[str]
 
 
-def picture(caption: str, plot: Callable, *content: Any) -> dict[str, str]:
-    """A plot for the template, with its caption, which no other plot of the page has."""
-    return {"caption": caption, "svg": drawing.svg(caption, plot, *content)}
+def picture(caption: str, plot: Callable[..., Figure], *content: Any) -> Markup:
+    """A plot as a figure of a page, with its caption, which no other plot of the page has: inline SVG, as wide as its
+    place, in the page's own font and colours, so that one copy serves light and dark screens."""
+    style = plots.STYLE | {"font.size": 12, "svg.fonttype": "none", "svg.hashsalt": caption}  # a plot is narrow there
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    document = plots.file_content(plot, content, style, format="svg", transparent=True, metadata=nothing).decode()
+    head, _, body = document.partition("</defs>")  # of the head only the view box: its style is for a whole document
+    for pattern, replacement in ON_PAGE.items():
+        body = re.sub(f"{pattern}(?=[^<>]*>)", replacement, body)
+    view = re.search('viewBox="([^"]*)"', head)[1]
+    shape = Markup('<figure><svg class="plot" viewBox="{}" role="img" aria-label="{}">').format(view, caption)
+    return shape + Markup(body) + Markup("<figcaption>{}</figcaption></figure>").format(caption)
+
+
+def sprite(images: Tensor, columns: int = 20) -> Sprite:
+    """Images [N, H, W] in 0..255, so many in a row of the sprite."""
+    count, height, width = images.shape
+    down, across, rows = height + GAP, width + GAP, max(1, math.ceil(count / columns))
+    cells = np.zeros((rows * columns, down, across), np.uint8)
+    cells[:count, :height, :width] = np.rint(images.cpu().numpy() / STEP) * STEP
+    sheet = cells.reshape(rows, columns, down, across).swapaxes(1, 2).reshape(rows * down, columns * across)
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, "PNG", optimize=True)
+    url = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    corners = [(across * (index % columns), down * (index // columns)) for index in range(count)]
+    return Sprite(url, columns * across, rows * down, [f"{left} {top} {width} {height}" for left, top in corners])

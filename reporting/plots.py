@@ -1,42 +1,82 @@
-"""Plots: each a function that draws plain values as a figure.
+"""Plots: each a function that draws plain values as a figure, which becomes a PNG, or a part of a page (pages.py)."""
 
-    python -m reporting.plots results/default-seed0 [--data data]
-
-draws the evaluation.json of a run's folder: per_class.png, confusion.png and misclassified.png.
-"""
-
+import hashlib
+import io
 import math
-import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from support import UserError, cli, files
+from support import files, intervals
 
 import matplotlib
 import numpy as np
-from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
-import checkpoint
-import results
-from evaluate import Summary, format_mistake, load_tested
-from reporting import classes, drawing
-from reporting.axes import canvas, error_of, mark_error_axis, mark_log_axis
-from reporting.drawing import BLUE, GREEN, GREY, RED
-
-REMEDY = "make evaluate writes it again"
-SHOWN = 200  # images in a grid, at most
+GREY, BLUE, RED, GREEN = "#9aa3af", "#2f81f7", "#e5534b", "#3fb950"
+FONT = "DejaVu Sans"  # comes with matplotlib, which so knows its widths; few fonts are wider
+STYLE = {
+    **{"image.cmap": "gray_r", "font.family": FONT, "font.size": 9, "legend.frameon": False},
+    **{"axes.spines.top": False, "axes.spines.right": False},
+    "axes.prop_cycle": matplotlib.cycler(color=(GREY, BLUE, GREEN)),
+}
+NAMES = {"train": "train", "val": "validation", "test": "test"}  # of the parts of a history
 SMALL = 5, 3.4  # inches
-LINE = 36  # characters of a legend
-PARTS = {"train": ("train", GREY), "val": ("validation", GREEN), "test": ("test", BLUE)}  # names and colours
+LABEL = 36  # characters of a line in a legend
+LISTED = 200  # mistakes that are shown, at most
+Lines = dict[str, list[float]]  # over the epochs: {label: a value of each epoch}
+
+
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure, and its axes, of a size in inches."""
+    figure = Figure((width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def mark_numbers(axis: Axis, label: Callable[[float], float]) -> None:
+    """Mark a logarithmic axis at 1, 2 and 5 times the powers of ten, with what `label` makes of them."""
+    axis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{label(value):,g}"))
+    axis.set_minor_locator(matplotlib.ticker.NullLocator())
+
+
+def error_of(accuracy: float) -> float:
+    """The error in percent, for a logarithmic axis, which has no 0."""
+    return max(100 - accuracy, 0.01)
+
+
+def mark_error_axis(axes: Axes) -> None:
+    """Make the y-axis, of errors, a logarithmic one of accuracies, long enough to have marks."""
+    axes.set_yscale("log")
+    mark_numbers(axes.yaxis, lambda error: 100 - error)
+    errors = [error for line in axes.lines for error in line.get_ydata()]
+    axes.set_ylim(min(105, 2 * max(errors)), min(errors) / 2.5)
+
+
+def file_content(plot: Callable[..., Figure], content: tuple, style: dict[str, Any], **settings: Any) -> bytes:
+    """The bytes of a plot's file."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(style):
+        plot(*content).savefig(buffer, **settings)
+    return buffer.getvalue()
+
+
+def digest(*content: Any) -> str:
+    """A sum of what a plot shows, by which its file is told from an older one."""
+    return hashlib.sha256(repr(content).encode()).hexdigest()
+
+
+def png(plot: Callable[..., Figure], *content: Any) -> bytes:
+    """The bytes of a PNG of a plot, with the digest of its content as a comment."""
+    return file_content(plot, content, STYLE, dpi=150, metadata={"Comment": digest(*content)})
 
 
 def save(path: Path | str, plot: Callable[..., Figure], *content: Any) -> None:
     """Draw a plot into a PNG file, replaced whole."""
-    files.replace_file(path, drawing.png(plot, *content))
+    files.replace_file(path, png(plot, *content))
 
 
 def range_test(curve: dict[str, list[float]], suggestions: dict[str, float]) -> Figure:
@@ -48,116 +88,71 @@ def range_test(curve: dict[str, list[float]], suggestions: dict[str, float]) -> 
         loss = float(np.interp(lr, curve["lrs"], curve["smoothed"]))
         label = f"{rule.replace('_', ' ')}: {lr:.3g}"
         axes.plot(lr, loss, mark, color=RED, markersize=8, markeredgewidth=1.5, fillstyle="none", label=label)
-    axes.set_xscale("log")
-    axes.set_ylim(0, 1.3 * curve["smoothed"][0])
-    axes.set(xlabel="learning rate", ylabel="loss")
+    axes.set(xlabel="learning rate", xscale="log", ylabel="loss", ylim=(0, 1.3 * curve["smoothed"][0]))
     axes.legend(loc="lower left")
     return figure
 
 
-def epoch_axes(label: str) -> tuple[Figure, Axes]:
-    """A small figure whose x-axis counts epochs."""
-    figure, axes = canvas(*SMALL)
-    count_epochs(axes)
-    axes.set_ylabel(label)
-    return figure, axes
+def part_lines(history: list[dict[str, float]], metric: str, *parts: str) -> Lines:
+    """The accuracy or the loss of these parts of the images, such as test, in a history: of those that it has."""
+    lines, form = {}, {"accuracy": "{:.2f} %", "loss": "{:.4f}"}[metric]
+    for part in parts:
+        if f"{part}_{metric}" in history[0]:
+            values = [entry[f"{part}_{metric}"] for entry in history]
+            lines[f"{NAMES[part]}: {form.format(values[-1])} at the end"] = values
+    return lines
 
 
-def count_epochs(axes: Axes) -> None:
-    """Let an x-axis count epochs."""
+def run_lines(runs: dict[str, list[dict[str, float]]], key: str) -> Lines:
+    """A figure such as test_loss in the histories of runs."""
+    return {textwrap.fill(name, LABEL): [entry[key] for entry in history] for name, history in runs.items()}
+
+
+def draw_lines(axes: Axes, lines: Lines, label: str, first: int = 0) -> None:
+    """Draw values over the epochs, in matplotlib's colours from the first on."""
+    for number, (name, values) in enumerate(lines.items(), first):
+        axes.plot(range(1, 1 + len(values)), values, "o-", color=f"C{number}", markersize=3.5, label=name)
+    axes.legend(loc="best")
+    count_epochs(axes, label)
+
+
+def count_epochs(axes: Axes, label: str) -> None:
+    """Let an x-axis count epochs, and a y-axis what the label says."""
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y", color=GREY, alpha=0.3)
-    axes.set_xlabel("epoch")
+    axes.set(xlabel="epoch", ylabel=label)
 
 
-def draw_history(
-    axes: Axes, history: list[dict[str, float]], keys: tuple[str, ...], shape: Callable, digits: int, unit: str
-) -> None:
-    """Draw figures of the history, such as test_loss, those that it has; `shape` makes an ordinate of a value."""
-    for key in keys:
-        name, colour = PARTS[key.split("_")[0]]
-        if key in history[0]:
-            values = [entry[key] for entry in history]
-            label = f"{name}: {values[-1]:.{digits}f}{unit} at the end"
-            epochs, ordinates = [entry["epoch"] for entry in history], [shape(value) for value in values]
-            axes.plot(epochs, ordinates, "o-", color=colour, markersize=3.5, label=label)
-    axes.legend(loc="best")
-
-
-def accuracy(history: list[dict[str, float]]) -> Figure:
-    """Accuracy over the epochs, on a logarithmic axis of errors; validation only where nothing was tested."""
-    figure, axes = epoch_axes("accuracy %")
-    part = "test_accuracy" if "test_accuracy" in history[0] else "val_accuracy"
-    draw_history(axes, history, ("train_accuracy", part), error_of, 2, " %")
+def accuracy(lines: Lines) -> Figure:
+    """Accuracies over the epochs, on a logarithmic axis of errors."""
+    figure, axes = canvas(*SMALL)
+    draw_lines(axes, {name: [*map(error_of, values)] for name, values in lines.items()}, "accuracy %")
     mark_error_axis(axes)
     return figure
 
 
-def loss(history: list[dict[str, float]]) -> Figure:
-    """Training, validation and test loss over the epochs."""
-    figure, axes = epoch_axes("loss")
-    draw_losses(axes, history, "train_loss", "val_loss", "test_loss")
-    return figure
-
-
-def smoothed_loss(history: list[dict[str, float]]) -> Figure:
-    """The same of a training with label smoothing: its loss includes that, so it has an axis of its own."""
-    figure, (upper, lower) = pyplot.subplots(
-        2, 1, figsize=SMALL, layout="constrained", sharex=True, height_ratios=(2, 3)
-    )
-    draw_losses(upper, history, "train_loss")
-    draw_losses(lower, history, "val_loss", "test_loss")
-    for axes in (upper, lower):
-        count_epochs(axes)
-    upper.set(xlabel=None, ylabel="smoothed")
-    lower.set_ylabel("loss")
-    return figure
-
-
-def draw_losses(axes: Axes, history: list[dict[str, float]], *keys: str) -> None:
-    """Draw losses of the history."""
-    draw_history(axes, history, keys, lambda value: value, 4, "")
-    axes.margins(y=0.15)
-    mark_losses(axes)
-
-
-def mark_losses(axes: Axes) -> None:
-    """Make the y-axis, of losses, logarithmic where they differ much; elsewhere it would have too many marks."""
-    shown = [loss for line in axes.lines for loss in line.get_ydata()]
-    if max(shown) > 3 * min(shown):
-        mark_log_axis(axes, lambda loss: loss)
-    else:
-        axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(3))
-
-
-def histories(runs: dict[str, list[dict[str, float]]], key: str, label: str, shape: Callable) -> tuple[Figure, Axes]:
-    """A figure of the histories of several runs over each other."""
-    figure, axes = epoch_axes(label)
-    for (name, history), colour in zip(runs.items(), (GREY, BLUE), strict=False):
-        ordinates, label = [shape(entry[key]) for entry in history], textwrap.fill(name, LINE)
-        axes.plot([entry["epoch"] for entry in history], ordinates, "o-", color=colour, markersize=3.5, label=label)
-    axes.legend(loc="best")
-    return figure, axes
-
-
-def accuracies(runs: dict[str, list[dict[str, float]]], part: str) -> Figure:
-    """The accuracies of several runs over the epochs, on a logarithmic axis of errors; `part` is test or
-    val."""
-    figure, axes = histories(runs, f"{part}_accuracy", "accuracy %", error_of)
-    mark_error_axis(axes)
-    return figure
-
-
-def losses(runs: dict[str, list[dict[str, float]]], part: str) -> Figure:
-    """The losses of several runs over the epochs."""
-    figure, axes = histories(runs, f"{part}_loss", "loss", lambda value: value)
-    mark_losses(axes)
+def loss(*panels: Lines) -> Figure:
+    """Losses over the epochs; where there are two panels, the upper one is of those that include label smoothing. An
+    axis is logarithmic where they differ much; elsewhere it would have too many marks."""
+    figure, heights, labels = Figure(SMALL, layout="constrained"), (2, 3)[-len(panels) :], ("smoothed", "loss")
+    grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)
+    for number, (axes, label, lines) in enumerate(zip(grid.flat, labels[-len(panels) :], panels, strict=True)):
+        draw_lines(axes, lines, label, number)
+        axes.margins(y=0.15)
+        axes.label_outer()
+        losses = [loss for values in lines.values() for loss in values]
+        if max(losses) > 3 * min(losses):
+            axes.set_yscale("log")
+            mark_numbers(axes.yaxis, lambda loss: loss)
+        else:
+            axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(3))
     return figure
 
 
 def learning_rate(lrs: list[float], steps_per_epoch: int) -> Figure:
     """The learning rate at each step."""
-    figure, axes = epoch_axes("learning rate")
+    figure, axes = canvas(*SMALL)
+    count_epochs(axes, "learning rate")
     bounds = [index / steps_per_epoch for index in range(len(lrs) + 1)]
     axes.plot(bounds, [*lrs, lrs[-1]], color=BLUE, drawstyle="steps-post" if steps_per_epoch == 1 else "default")
     axes.set_ylim(0, 1.08 * max(lrs) or 1)
@@ -169,14 +164,25 @@ def slanted(names: Sequence[str]) -> dict[str, Any]:
     return {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 2 else {}
 
 
+def class_accuracies(counts: list[list[int]], names: Sequence[str]) -> dict[str, tuple[int, int, float, list[float]]]:
+    """{name: (images, those read right, that in percent, [low, high] of Wilson's 95 % interval)} of each class that has
+    images, from a confusion matrix: rows are the true classes."""
+    accuracies = {}
+    for index, (name, row) in enumerate(zip(names, counts, strict=True)):
+        if images := sum(row):
+            accuracy = 100 * row[index] / images
+            accuracies[name] = images, row[index], accuracy, intervals.wilson_interval(accuracy, images)
+    return accuracies
+
+
 def per_class(counts: list[list[int]], names: Sequence[str]) -> Figure:
     """The accuracy of each class, with its 95 % interval, from a confusion matrix."""
     figure, axes = canvas(*SMALL)
-    found = classes.accuracies(counts, names)
-    bounds = np.array([each.interval for each in found]).T  # [2, classes]
-    centres = np.array([each.accuracy for each in found])
-    axes.errorbar(range(len(found)), centres, abs(bounds - centres), fmt="o", color=BLUE, markersize=5, capsize=4)
-    axes.set_xticks(range(len(found)), [each.name for each in found], **slanted([each.name for each in found]))
+    classes = class_accuracies(counts, names)
+    _, _, centres, bounds = zip(*classes.values(), strict=True)
+    lengths = abs(np.array(bounds).T - centres)  # [2, classes]
+    axes.errorbar(range(len(classes)), centres, lengths, fmt="o", color=BLUE, markersize=5, capsize=4)
+    axes.set_xticks(range(len(classes)), classes, **slanted(classes))
     axes.grid(axis="y", color=GREY, alpha=0.3)
     axes.set(xlabel="class", ylabel="accuracy %")
     return figure
@@ -184,22 +190,20 @@ def per_class(counts: list[list[int]], names: Sequence[str]) -> Figure:
 
 def confusion(counts: list[list[int]], names: Sequence[str]) -> Figure:
     """A confusion matrix, rows the true classes; the colour is that of the errors."""
-    counts = np.asarray(counts)
-    errors = np.where(np.eye(len(counts), dtype=bool), 0, counts)
     figure, axes = canvas(5, 4.6)
-    shades = np.where(errors > 0, 0.15 + 0.65 * errors / max(1, errors.max()), 0)
-    axes.imshow(np.ones_like(errors), cmap=matplotlib.colors.ListedColormap([RED]), alpha=shades)
+    errors, places = np.array(counts), np.arange(len(names))
+    np.fill_diagonal(errors, 0)
+    shades = np.where(errors, 0.15 + 0.65 * errors / max(1, errors.max()), 0)
+    axes.imshow(shades, cmap=matplotlib.colors.LinearSegmentedColormap.from_list("", ["white", RED]), vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
-        if count:
-            axes.text(column, row, f"{count}", ha="center", va="center", size=8)
-    places = range(len(names))
+        axes.text(column, row, count or "", ha="center", va="center", size=8)
     axes.set_xticks(places, names, **slanted(names))
     axes.set_yticks(places, names)
-    axes.set(xlabel="predicted", ylabel="true")
-    axes.set_xticks([place - 0.5 for place in places], minor=True)
-    axes.set_yticks([place - 0.5 for place in places], minor=True)
+    axes.set_xticks(places - 0.5, minor=True)
+    axes.set_yticks(places - 0.5, minor=True)
     axes.grid(which="minor", color=GREY, alpha=0.25)
     axes.tick_params(which="both", length=0)
+    axes.set(xlabel="predicted", ylabel="true")
     axes.spines[:].set_visible(False)
     return figure
 
@@ -210,13 +214,13 @@ def image_grid(images: np.ndarray, captions: list[str], columns: int) -> Figure:
     is_long = max(map(len, captions), default=0) > 12  # then a caption takes two lines
     captions = [caption.replace("→", "→\n") if is_long else caption for caption in captions]
     longest = max((len(line) for caption in captions for line in caption.split("\n")), default=0)
-    margin, top_margin, pixels_per_inch = 4, height // 3 + 1 + 5 * is_long, 44.5
-    across = max(width + margin, math.ceil(2.5 * longest) + margin)  # pixels per character
-    columns, down = max(1, columns * (width + margin) // across), height + top_margin
+    pixels_per_inch, top_margin = 44.5, height // 3 + 1 + 5 * is_long
+    across, down = max(width, math.ceil(2.5 * longest)) + 4, height + top_margin  # of an image, in pixels
+    columns = max(1, columns * (width + 4) // across)
     rows = max(1, math.ceil(len(images) / columns))
     sheet = np.full((rows * down, columns * across), np.nan)
-    figure, axes = pyplot.subplots(figsize=(columns * across / pixels_per_inch, rows * down / pixels_per_inch))
-    figure.subplots_adjust(0, 0, 1, 1)
+    figure = Figure((sheet.shape[1] / pixels_per_inch, sheet.shape[0] / pixels_per_inch))
+    axes = figure.add_axes((0, 0, 1, 1))
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         top, left = down * (index // columns) + top_margin - 2, across * (index % columns) + (across - width) // 2
         sheet[top : top + height, left : left + width] = image
@@ -224,31 +228,3 @@ def image_grid(images: np.ndarray, captions: list[str], columns: int) -> Figure:
     axes.imshow(sheet, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     axes.set_axis_off()
     return figure
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = cli.Parser(description="Draw what evaluate.py wrote into a run's folder.")
-    parser.add_argument("run", type=results.find_run, help="the run's folder, or its name in results/")
-    parser.add_data()
-    arguments = parser.parse_args(argv)
-    run_dir, _ = checkpoint.locate(arguments.run)
-    path, state = run_dir / "evaluation.json", checkpoint.load_newest(run_dir)
-    if state is None or not path.exists():
-        raise UserError(f"no evaluation of a checkpoint in {run_dir}: make evaluate")
-    evaluation = files.convert(files.read_json(path, REMEDY), Summary, path, REMEDY)
-    mistakes = evaluation["misclassified"][:SHOWN]
-    images = load_tested(state, arguments.data, "cpu")
-    wrong = images.pixels[[mistake["index"] for mistake in mistakes], 0].numpy() / 255
-    drawn = {
-        "per_class.png": (per_class, evaluation["confusion"], state["classes"]),
-        "confusion.png": (confusion, evaluation["confusion"], state["classes"]),
-        "misclassified.png": (image_grid, wrong, [format_mistake(mistake) for mistake in mistakes], 12),
-    }
-    for name, plot in drawn.items():
-        save(run_dir / name, *plot)
-    print(", ".join(str(run_dir / name) for name in drawn))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(cli.run(main))

@@ -8,141 +8,129 @@ page in other colours; without its script, only the choice among the mistakes is
 
 import dataclasses
 import datetime
+import shlex
 import sys
 from typing import Any
 
-from support import UserError, cli, devices, files
+from support import cli, devices, files
 
+import numpy as np
 import torch
+from markupsafe import Markup
 
 import checkpoint
-import data
 import recipes
 import results
 import verdict
+from data import Images
 from evaluate import Evaluation, evaluate, load_images
-from recipes import Recipe
-from reporting import commands, hardest, mistakes, plots, samples
+from recipes import RECIPES, Recipe
+from reporting import pages, plots, samples
 from reporting.model_summary import layer_table
-from reporting.pages import page, picture
-from reporting.sprites import Sprite, sprite
+from results import Result
 from trainer import build_scheduler
 
 RANDOM = 36  # predictions that are shown
+HARDEST = 30  # training images that are shown
+VARIABLES = {"dataset": "DATASET", "epochs": "EPOCHS", "learning_rate": "LR"}  # of make train
 
 
-def lr_curve(recipe: Recipe, images: int) -> list[float]:
-    """The learning rate at every step of a training on so many images; the recipe's schedule must not be plateau."""
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], recipe.learning_rate, recipe.momentum)
-    scheduler, lrs = build_scheduler(recipe, optimizer, images), []
-    for _ in range(recipe.steps(images)[1]):
-        lrs.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    return lrs
+def train_command(recipe: Recipe, seed: int, processes: int = 1) -> str:
+    """The command that trains a recipe with a seed, in so many processes: make's, where its variables say all that
+    differs from the named recipe, else train.py's own. Of a recipe that only a config file has, the nearest named one
+    is said."""
+    base = RECIPES.get(recipe.name) or min(RECIPES.values(), key=lambda base: len(recipes.differences(recipe, base)))
+    changed = recipes.differences(recipe, base)
+    if "learning_rate" in changed and recipe.find_lr:  # which a learning rate alone would end
+        changed["find_lr"] = True
+    if changed.keys() <= VARIABLES.keys():
+        count = [f"NPROC={processes}"] if processes > 1 else []
+        settings = [f"{VARIABLES[name]}={value}" for name, value in changed.items()]
+        return shlex.join(["make", "train", f"RECIPE={base.name}", f"SEED={seed}", *settings, *count])
+    launch = ["-m", "support.launch", str(processes)] if processes > 1 else []
+    words = ["python", *launch, "train.py", "--recipe", base.name, "--seed", str(seed)]
+    for name, value in changed.items():
+        words += [f"--{name.replace('_', '-')}", str(value).lower() if isinstance(value, bool) else str(value)]
+    return shlex.join(words)
 
 
-def lr_so_far(result: dict[str, Any], recipe: Recipe, training_images: int) -> tuple[list[float], int]:
+def learning_rates(result: Result, recipe: Recipe, training_images: int) -> tuple[list[float], int]:
     """(learning rates, how many per epoch) of a run so far: of every step, or of every epoch of a plateau."""
     if recipe.schedule == "plateau":
         return [entry["lr"] for entry in result["history"]], 1
     peak = result.get("lr_finder", {}).get("lr", recipe.learning_rate)
-    steps, _ = recipe.steps(training_images)
-    lrs = lr_curve(dataclasses.replace(recipe, learning_rate=peak), training_images)
-    return lrs[: steps * len(result["history"])], steps
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], peak, recipe.momentum)
+    scheduler = build_scheduler(dataclasses.replace(recipe, learning_rate=peak), optimizer, training_images)
+    steps_per_epoch, steps = recipe.steps(training_images)
+    lrs = []
+    for _ in range(min(steps, steps_per_epoch * len(result["history"]))):
+        lrs.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return lrs, steps_per_epoch
 
 
-def curves(result: dict[str, Any], recipe: Recipe, training_images: int, num_classes: int) -> list[dict[str, str]]:
+def curves(result: Result, recipe: Recipe, training_images: int) -> list[Markup]:
     """The plots of how a run of so many training images went."""
-    floor, loss = verdict.min_smoothed_loss(recipe.label_smoothing, num_classes), plots.loss
-    caption = "Loss over the epochs."
-    if floor:
-        loss = plots.smoothed_loss
-        caption += f" That of training includes label smoothing, {floor:.4f} at the least: it has an axis of its own."
+    history, part = result["history"], results.history_part(result["recipe"])
+    floor = verdict.min_smoothed_loss(recipe.label_smoothing, len(result["classes"]))
+    accuracies = plots.part_lines(history, "accuracy", "train", part)
+    panels = [("train",), ("test", "val")] if floor else [("train", "test", "val")]
+    losses = [plots.part_lines(history, "loss", *parts) for parts in panels]
+    smoothed = f" That of training includes label smoothing, {floor:.4f} at the least: it has an axis of its own."
     return [
-        picture("Accuracy over the epochs, on an axis of errors.", plots.accuracy, result["history"]),
-        picture(caption, loss, result["history"]),
-        picture("Learning rate.", plots.learning_rate, *lr_so_far(result, recipe, training_images)),
+        pages.picture("Accuracy over the epochs, on an axis of errors.", plots.accuracy, accuracies),
+        pages.picture(f"Loss over the epochs.{smoothed if floor else ''}", plots.loss, *losses),
+        pages.picture("Learning rate.", plots.learning_rate, *learning_rates(result, recipe, training_images)),
     ]
 
 
-def draw_random(count: int) -> list[int]:
-    """The indices of images, of so many, whose predictions are shown."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:RANDOM].tolist()
+def mistakes(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """The mistakes that are shown, the most confident first: each an evaluate.Mistake with the class that came next."""
+    others = evaluation.logits.softmax(1).scatter(1, evaluation.predictions[:, None], -1)
+    confidences, runners_up = others.max(1)
+    shown = []
+    for index in evaluation.misclassified[: plots.LISTED]:
+        runner_up, confidence = evaluation.classes[runners_up[index]], confidences[index].item()
+        shown.append(evaluation.mistake(index) | {"runner_up": runner_up, "runner_up_confidence": confidence})
+    return shown
 
 
-def tiles(images: data.Images, indices: list[int]) -> Sprite:
-    """Some of the images, for the page."""
-    return sprite(images.pixels[indices, 0].cpu().numpy() / 255)
-
-
-def augmented(training: data.Images, num_classes: int, recipe: Recipe, seed: int) -> Sprite:
-    """A training image of each class, and how the model sees it."""
-    images, _, columns = samples.augmented(training, num_classes, recipe, seed)
-    return sprite(images, columns)
-
-
-def settings(recipe: Recipe) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """(name, value) of the recipe's settings: those that are not Recipe's own defaults, and the others."""
-    changed = ["name", "architecture", *recipes.differences(recipe, Recipe())]
-    rows = {name: recipes.shown(value) for name, value in dataclasses.asdict(recipe).items()}
-    return (
-        [(name, value) for name, value in rows.items() if name in changed],
-        [(name, value) for name, value in rows.items() if name not in changed],
-    )
-
-
-def range_test(result: results.Result) -> list[tuple[str, str]]:
-    """(name, value) of the range test that picked the learning rate; none where there was none."""
-    if "lr_finder" not in result:
-        return []
-    test = result["lr_finder"]
-    found = {"trained at, instead of learning_rate": test["lr"], **test["suggestions"]}
-    found |= {"steps": test["steps"], "seconds": test["seconds"]}
-    return [(name, recipes.shown(value)) for name, value in found.items()]
-
-
-def render(
-    result: results.Result,
-    trained: datetime.datetime,
-    rules: list[verdict.Rule],
-    model: torch.nn.Module,
-    epoch: int,
-    evaluation: Evaluation,
-    training: data.Images,
-    tested: data.Images,
-    selection: dict[str, torch.Tensor],
+def report(
+    result: Result, state: dict[str, Any], evaluation: Evaluation, training: Images, tested: Images, **facts: Any
 ) -> str:
-    """The report as HTML, for a deployable model and what its checkpoint keeps of a Selection. Raises UserError for
-    results of a recipe with unknown fields."""
-    recipe = recipes.change(Recipe(), result["recipe"])
-    classes, drawn, listed = evaluation.classes, draw_random(len(tested)), mistakes.listed(evaluation)
-    hard = hardest.listed(selection)
-    return page("report.html.jinja").render(
+    """The report as HTML, from a run's results, its checkpoint's state, the images of its training and its evaluation,
+    and what the template shows as it is."""
+    recipe, classes = recipes.from_stored(result["recipe"]), evaluation.classes
+    counts, listed, shown = evaluation.confusion, mistakes(evaluation), state["selection"]["shown"]
+    by_class = counts.tolist(), classes
+    random = torch.randperm(len(tested), generator=torch.Generator().manual_seed(0))[:RANDOM].tolist()
+    losses = state["selection"]["losses"].nan_to_num(posinf=0)  # when last shown; infinite where an image never was
+    hardest = losses.topk(min(HARDEST, len(losses))).indices.tolist()
+    images, _, columns = samples.augmented(training, recipe, result["seed"])
+    return pages.TEMPLATES.get_template("report.html.jinja").render(
         result=result,
         recipe=recipe,
-        trained=trained,
-        named=recipes.RECIPES,
-        command=commands.train(recipe, result["seed"], result["environment"]["processes"]),
-        rules=rules,
-        epoch=epoch,
+        changed={"name", "architecture", *recipes.differences(recipe, Recipe())},
+        settings=dataclasses.asdict(recipe),
+        named=RECIPES,
+        command=train_command(recipe, result["seed"], result["environment"]["processes"]),
+        epoch=state["epoch"],
         evaluation=evaluation,
-        curves=curves(result, recipe, len(training), len(classes)),
-        confusion=mistakes.confusion(evaluation),
-        per_class=picture(
-            "Accuracy of each class, with its 95 % interval.", plots.per_class, evaluation.confusion.tolist(), classes
-        ),
+        curves=curves(result, recipe, len(training)),
+        counts=by_class[0],
+        errors=(counts - counts.diag().diag()).tolist(),
+        accuracies=plots.class_accuracies(*by_class),
+        per_class=pages.picture("Accuracy of each class, with its 95 % interval.", plots.per_class, *by_class),
         mistakes=listed,
-        mistake_images=tiles(tested, [mistake["index"] for mistake in listed]),
-        random=[evaluation.mistake(index) for index in drawn],
-        random_images=tiles(tested, drawn),
-        hardest=hardest.describe(hard, selection, training, classes),
-        hardest_images=tiles(training, hard),
-        shown=hardest.shown(selection),
-        augmented=augmented(training, len(classes), recipe, result["seed"]),
-        layer_table=layer_table(model, data.get_dataset(recipe.dataset).input_shape),
-        settings=settings(recipe),
-        range_test=range_test(result),
+        mistake_images=pages.sprite(tested.pixels[[mistake["index"] for mistake in listed], 0]),
+        random=[evaluation.mistake(index) for index in random],
+        random_images=pages.sprite(tested.pixels[random, 0]),
+        hardest=[(classes[training.labels[index]], shown[index].item()) for index in hardest],
+        hardest_images=pages.sprite(training.pixels[hardest, 0]),
+        times_shown=np.percentile(shown, (0, 50, 99, 100)).astype(int).tolist(),
+        augmented=pages.sprite(torch.from_numpy(255 * images), columns),
+        **facts,
     )
 
 
@@ -156,17 +144,17 @@ def main(argv: list[str] | None = None) -> int:
     devices.prepare()
     run_dir, _ = checkpoint.locate(arguments.run)
     model, state = checkpoint.load_model(run_dir, device)
-    result = results.read(run_dir)
-    if result is None:
-        raise UserError(f"no results.json in {run_dir}: make train")
+    rules, result = verdict.judge(run_dir, arguments.data, device), results.load(run_dir)
     training, tested = load_images(state, arguments.data, device)
     evaluation = evaluate(model, tested, tuple(state["classes"]))
-    rules = verdict.check(run_dir, arguments.data, device)
-    trained = datetime.datetime.fromtimestamp(results.path(run_dir).stat().st_mtime, datetime.UTC)
-    path = run_dir / "report.html"
-    text = render(result, trained, rules, model, state["epoch"], evaluation, training, tested, state["selection"])
-    files.replace_file(path, text.encode())
-    print(path)
+    facts = {
+        "trained": datetime.datetime.fromtimestamp(results.results_path(run_dir).stat().st_mtime, datetime.UTC),
+        "rules": rules,
+        "layer_table": layer_table(model, training.pixels.shape[1:]),
+    }
+    text = report(result, state, evaluation, training, tested, **facts)
+    files.replace_file(run_dir / "report.html", text.encode())
+    print(run_dir / "report.html")
     return 0
 
 

@@ -1,8 +1,8 @@
 """The architectures, their layers, and whether a recipe's model keeps the rules and trains.
 
-python model.py                                every architecture and its number of trainable parameters
-python model.py NAME                           the layers of an architecture, or of a recipe's
-python model.py NAME --check parameters|all    the rules; exit status 1 when one is broken
+python -m reporting.rules                                every architecture and its number of trainable parameters
+python -m reporting.rules NAME                           the layers of an architecture, or of a recipe's
+python -m reporting.rules NAME --check parameters|all    the rules; exit status 1 when one is broken
 """
 
 import contextlib
@@ -10,24 +10,23 @@ import io
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 from support import UserError, cli, devices
+from support.rule import Rule, below, format_rules
 
 import torch
 from torch import Tensor, nn
 
 import checkpoint
 import data
-import recipes
 from evaluate import evaluate
 from model import ARCHITECTURES, build, count_parameters
-from recipes import Recipe
+from recipes import RECIPES, Recipe
 from reporting.model_summary import layer_table
 from train import train
 from trainer import Trainer
-from verdict import PARAMETER_LIMIT, Rule, below, format_rules, model_rules
+from verdict import PARAMETER_LIMIT, model_rules
 
 REMEDIES = {  # of what torch says
     "view size is not compatible": "use reshape or flatten: images are channels_last in training",
@@ -41,22 +40,9 @@ REMEDIES = {  # of what torch says
 }
 
 
-class Trial(Trainer):
-    """A trainer that stops after an epoch."""
-
-    class Done(Exception):
-        """The epoch is over."""
-
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
-        if epoch > 1:
-            raise self.Done
-        return super().batches(epoch)
-
-
-def trial(recipe: Recipe) -> tuple[Rule, bool]:
-    """Whether the recipe's model trains, tried on images of noise by the training itself: a whole batch and the last
-    one of an epoch, which is smaller; evaluation, a checkpoint, and the model loaded from it. With it, whether its
-    outputs are logits."""
+def trained_logits(recipe: Recipe) -> Tensor:
+    """Logits of the recipe's model, trained by the training itself on images of noise: a whole batch and the last one
+    of an epoch, which is smaller; then evaluated, saved, and loaded from its checkpoint."""
     dataset, device = data.get_dataset(recipe.dataset), devices.resolve_device("auto")
     last = (dataset.training_images - recipe.validation_images - 1) % recipe.batch_size + 1
     count = recipe.validation_images + recipe.batch_size + last
@@ -64,53 +50,36 @@ def trial(recipe: Recipe) -> tuple[Rule, bool]:
     pixels = torch.randint(0, 256, (count, *dataset.input_shape), dtype=torch.uint8, generator=draws)
     labels = torch.randint(0, len(dataset.classes), (count,), generator=draws)
     images = data.Images(pixels.to(device), labels.to(device))
-    silence = io.StringIO()
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(silence):
-        trainer = Trial(recipe, 0, device, images)
-        with contextlib.suppress(Trial.Done), contextlib.redirect_stderr(silence):
-            train(trainer, trainer.validation_images, Path(folder), lambda: None)
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):  # the progress bar
+        trainer = Trainer(recipe, 0, device, images)
+        train(trainer, None, lambda _: checkpoint.save(folder, trainer.state_dict(), best=True), max_steps=2)
         model, _ = checkpoint.load_model(folder, device)
-        logits = evaluate(model, images[: recipe.batch_size], dataset.classes).logits
-    steps = f"a batch of {recipe.batch_size} and the last one, of {last}"
-    return Rule("training", f"{steps}; evaluation; a checkpoint", True), bool((logits < 0).any())
+        return evaluate(model, images[: recipe.batch_size], dataset.classes).logits
 
 
 def training_rule(recipe: Recipe) -> Rule:
     """The rule that the recipe's model trains: what stands in its way in one line, with the place and the remedy."""
     try:
-        rule, has_negative = trial(recipe)
+        logits = trained_logits(recipe)
     except UserError as error:
         return Rule("training", str(error), False)
     except Exception as error:  # of a model that is being written: whatever it leads to
-        lines = str(error).strip().splitlines()
+        first_line = str(error).strip().partition("\n")[0]
         remedy = next((f": {remedy}" for words, remedy in REMEDIES.items() if words in str(error)), "")
-        return Rule(
-            "training", f"{type(error).__name__}: {lines[0] if lines else ''}, at {place(error)}{remedy}", False
-        )
-    if not has_negative:
+        return Rule("training", f"{type(error).__name__}: {first_line}, at {place(error)}{remedy}", False)
+    if (logits >= 0).all():
         cli.warn("no output is negative, as after a last Softmax, Sigmoid or ReLU: the loss takes logits, leave it out")
-    return rule
+    return Rule("training", "a whole batch and a smaller one; evaluation; a checkpoint", True)
 
 
 def place(error: Exception) -> str:
-    """The line of the project's model, or else of its code, where an error came from."""
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(cli.ROOT)
-    ]
-    frames = [frame for frame in frames if ".venv" not in frame.filename] or traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).name == "model.py"] or frames
-    return f"{Path(own[-1].filename).name}:{own[-1].lineno}"
+    """The last line of the project's own code that an error passed through."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if ".venv" not in frame.filename]
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(cli.ROOT)][-1]
+    return f"{Path(own.filename).name}:{own.lineno}"
 
 
-def find(name: str) -> Recipe:
-    """A recipe, or one that trains an architecture. Raises UserError for a name that is neither."""
-    known = {name: Recipe(architecture=name) for name in ARCHITECTURES} | recipes.RECIPES
-    if name not in known:
-        raise UserError(f"unknown architecture or recipe {name!r}; there are: {', '.join(known)}")
-    return known[name]
-
-
-def check(recipe: Recipe) -> list[Rule]:
+def all_rules(recipe: Recipe) -> list[Rule]:
     """Every rule: size, BatchNorm, dropout, global average pooling, shapes, and that the model trains."""
     training = training_rule(recipe)
     ran = model_rules(build_model(recipe), data.get_dataset(recipe.dataset)) if training.passed else []
@@ -128,23 +97,21 @@ def parameter_rule(recipe: Recipe) -> Rule:
 
 
 def main(argv: list[str] | None = None) -> int:
+    named = {name: Recipe(architecture=name) for name in ARCHITECTURES} | RECIPES
     parser = cli.Parser(description=__doc__)
-    parser.add_argument("name", nargs="?", help="an architecture or a recipe; without it all architectures are listed")
+    parser.add_argument("name", nargs="?", choices=named, metavar="NAME", help="an architecture or a recipe")
     parser.add_argument("--check", choices=("parameters", "all"), help="check the rules instead of printing the layers")
     arguments = parser.parse_args(argv)
     if arguments.name is None:
         for name in ARCHITECTURES:
-            print(f"{name:18}{count_parameters(build_model(find(name))):>10,} parameters")
+            print(f"{name:18}{count_parameters(build_model(named[name])):>10,} parameters")
         return 0
-    try:
-        recipe = find(arguments.name)
-    except UserError as error:
-        parser.error(str(error))
+    recipe = named[arguments.name]
     if not arguments.check:
         print(layer_table(build_model(recipe), data.get_dataset(recipe.dataset).input_shape))
         return 0
     devices.prepare()
-    rules = check(recipe) if arguments.check == "all" else [parameter_rule(recipe)]
+    rules = all_rules(recipe) if arguments.check == "all" else [parameter_rule(recipe)]
     print(format_rules(rules))
     return 0 if all(rule.passed for rule in rules) else 1
 

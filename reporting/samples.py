@@ -21,12 +21,11 @@ from reporting import plots
 DRAWS = 7  # of each class's image
 
 
-def augmented(images: data.Images, num_classes: int, recipe: Recipe, seed: int) -> tuple[np.ndarray, list[str], int]:
+def augmented(images: data.Images, recipe: Recipe, seed: int) -> tuple[np.ndarray, list[str], int]:
     """(images [N, H, W] in 0..1, captions, images per row): an image of each class, and draws of its augmentation."""
-    places = [(images.labels == label).nonzero().flatten().tolist() for label in range(num_classes)]
-    first = [place[0] for place in places if place]
-    originals = images.index_select(torch.tensor(first, device=images.labels.device)).to_float().cpu()
-    generator, mean = torch.Generator().manual_seed(seed), data.normalization(images).mean
+    _, first = np.unique(images.labels.cpu(), return_index=True)
+    originals = images.index_select(torch.from_numpy(first).to(images.labels.device)).to_float().cpu()
+    generator, mean = torch.Generator().manual_seed(seed), data.normalization(images)[0]
     drawn = augmentation.augment(originals.repeat_interleave(DRAWS, 0), recipe, mean, generator)
     shown = torch.cat([originals, drawn.view(len(first), DRAWS, *drawn.shape[2:])], 1).flatten(0, 1)
     return shown.numpy(), ["original"] + [""] * (len(shown) - 1), 1 + DRAWS
@@ -34,10 +33,9 @@ def augmented(images: data.Images, num_classes: int, recipe: Recipe, seed: int) 
 
 def main(argv: list[str] | None = None) -> int:
     arguments, recipe, seed, run_dir = results.parse_run(cli.Parser(description=__doc__), argv)
-    classes = data.get_dataset(recipe.dataset).classes
     images = data.load(recipe.dataset, arguments.data, "train")
     path = run_dir / "augmentation.png"
-    plots.save(path, plots.image_grid, *augmented(images, len(classes), recipe, seed))
+    plots.save(path, plots.image_grid, *augmented(images, recipe, seed))
     print(path)
     return 0
 

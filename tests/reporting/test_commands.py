@@ -10,7 +10,19 @@ from support import cli
 import pytest
 
 import recipes
-from reporting import commands
+import results
+from recipes import Recipe
+from reporting.report import train_command
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(autouse=True, params=["plain", "searching"])
+def base(request, monkeypatch):
+    """A named recipe, without and with a range test."""
+    for name in ("plain", "searching"):
+        monkeypatch.setitem(recipes.RECIPES, name, Recipe(name, find_lr=name == "searching"))
+    return recipes.RECIPES[request.param]
 
 
 def read_back(command):
@@ -22,10 +34,9 @@ def read_back(command):
         assert done.returncode == 0, done.stderr
         words = shlex.split(next(line for line in done.stdout.replace("\\\n", " ").splitlines() if "train.py" in line))
     parser = cli.Parser()
-    parser.add_data()
     parser.add_device()
-    recipes.add_flags(parser)
-    return recipes.from_flags(parser, parser.parse_args(words[words.index("train.py") + 1 :]))[:2]
+    _, *named, _ = results.parse_run(parser, words[words.index("train.py") + 1 :])
+    return tuple(named)
 
 
 def other(field, value):
@@ -33,60 +44,32 @@ def other(field, value):
     if field.metadata["choices"]:
         return next(choice for choice in field.metadata["choices"] if choice != value)
     if field.type is str:
-        return {"architecture": "mnist-ops", "dataset": "fashion-mnist"}[field.name]
+        return {"architecture": "other", "dataset": "fashion-mnist"}[field.name]
     if field.type is float:
-        return 0.1 * 3 if value != 0.1 * 3 else 0.7  # whose digits must all be told
+        return 2.5 if field.metadata["low"] == 1 else 0.1 * 3  # whose digits must all be told
     return not value if field.type is bool else value + 11
 
 
 @pytest.mark.parametrize("field", recipes.FIELDS, ids=lambda field: field.name)
-@pytest.mark.parametrize("name", ["default", "mnist-ops"])  # without and with a range test
-def test_a_recipe_with_any_field_changed_is_trained_again_as_it_was(name, field):
-    base = recipes.get_recipe(name)
-    value = 2.5 if field.name in ("div_factor", "final_div_factor") else other(field, getattr(base, field.name))
-    recipe = dataclasses.replace(base, **{field.name: value})
-    assert read_back(commands.train(recipe, 7)) == (recipe, 7)
+def test_a_recipe_with_any_field_changed_is_trained_again_as_it_was(base, field):
+    recipe = dataclasses.replace(base, **{field.name: other(field, getattr(base, field.name))})
+    assert read_back(train_command(recipe, 7)) == (recipe, 7)
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "command"),
+    ("changes", "command"),
     [
-        ("fast", {}, "make train RECIPE=fast SEED=0"),
-        (
-            "default",
-            {"epochs": 2, "dataset": "fashion-mnist"},
-            "make train RECIPE=default SEED=0 DATASET=fashion-mnist EPOCHS=2",
-        ),
-        ("fast", {"learning_rate": 1e-05}, "make train RECIPE=fast SEED=0 LR=1e-05"),
-        ("fast", {"find_lr": True}, "make train RECIPE=fast SEED=0 LR=auto"),
-        ("mnist-ops", {"find_lr": False}, "make train RECIPE=mnist-ops SEED=0 LR=0.01"),
-        ("fast", {"holdout": True, "validation_images": 10_000}, "make train RECIPE=fast SEED=0 HOLDOUT=10000"),
-        ("fast", {"holdout": True}, "make train RECIPE=fast SEED=0 HOLDOUT=50"),
-        ("fast", {"validation_images": 60}, "python train.py --recipe fast --seed 0 --validation-images 60"),
-        ("fast", {"momentum": 0.8, "epochs": 2}, "python train.py --recipe fast --seed 0 --epochs 2 --momentum 0.8"),
-        (
-            "fast",
-            {"learning_rate": 0.2, "find_lr": True},
-            "python train.py --recipe fast --seed 0 --learning-rate 0.2 --find-lr true",
-        ),
-        ("fast", {"nesterov": False}, "python train.py --recipe fast --seed 0 --nesterov false"),
+        ({}, "make train RECIPE={} SEED=3"),
+        ({"epochs": 2, "dataset": "fashion-mnist"}, "make train RECIPE={} SEED=3 DATASET=fashion-mnist EPOCHS=2"),
+        ({"epochs": 2, "gamma": 0.5}, "python train.py --recipe {} --seed 3 --epochs 2 --gamma 0.5"),
+        ({"nesterov": True}, "python train.py --recipe {} --seed 3 --nesterov true"),
     ],
 )
-def test_a_command_is_makes_where_its_variables_say_it_all(name, changes, command):
-    recipe = dataclasses.replace(recipes.get_recipe(name), **changes)
-    assert commands.train(recipe, 0) == command
-    assert read_back(command) == (recipe, 0)
-
-
-def test_a_recipe_of_a_config_file_is_told_by_its_nearest_one():
-    recipe = recipes.get_recipe("mnist-ops", name="gentle", gamma=0.5)
-    command = commands.train(recipe, 3)
-    assert command == "python train.py --recipe mnist-ops --seed 3 --gamma 0.5"
-    assert read_back(command) == (dataclasses.replace(recipe, name="mnist-ops"), 3)
-
-
-def test_several_processes_are_started_again():
-    recipe = recipes.get_recipe("fast")
-    assert commands.train(recipe, 0, 2) == "make train RECIPE=fast SEED=0 NPROC=2"
-    changed = dataclasses.replace(recipe, gamma=0.5)
-    assert commands.train(changed, 0, 2).startswith("python -m support.launch 2 train.py --recipe fast")
+def test_a_command_is_makes_where_its_variables_say_it_all_in_as_many_processes(base, changes, command):
+    recipe, command = dataclasses.replace(base, **changes), command.format(base.name)
+    assert train_command(recipe, 3) == command
+    assert read_back(command) == (recipe, 3)
+    several = command.replace("python", "python -m support.launch 2") + " NPROC=2" * command.startswith("make")
+    assert train_command(recipe, 3, 2) == several
+    if changes:  # of a config file: told by the nearest named one
+        assert train_command(dataclasses.replace(recipe, name="gentle"), 3) == command
