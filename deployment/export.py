@@ -10,20 +10,21 @@ operators that the header does not have, the header alone is left out, with a wa
 """
 
 import dataclasses
+import functools
 import hashlib
+import itertools
 import json
 import statistics
 import sys
-import time
-from collections.abc import Callable
+import timeit
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from support import UserError, cli, devices, files
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import checkpoint
 import data
@@ -31,10 +32,9 @@ import environment
 import results
 from deployment import c_header, onnx_format, safetensors_format
 from evaluate import Evaluation, evaluate, load_images
-from model import float_tensors
 from verdict import Rule, format_rules
 
-LOGITS_TOLERANCE = 1e-4
+LOGITS_TOLERANCE = {"model.onnx": 1e-4, "model.safetensors": 0.0}
 POINTS_TOLERANCE = 0.05  # of accuracy, in percent, that 8-bit weights may cost or gain
 CALIBRATION_IMAGES = 1000
 TIMED_IMAGES = 300
@@ -50,13 +50,17 @@ class Run:
     result: results.Result
 
     @property
+    def name(self) -> str:
+        """What it is called on the demo's page."""
+        return self.folder.resolve().name
+
+    @property
     def export_dir(self) -> Path:
         return self.folder / "export"
 
     def metadata(self) -> dict[str, str]:
-        """What is written into model.onnx; `weights` is a sum that tells of which weights it was made."""
+        """What is written into model.onnx."""
         part, accuracy, _, _ = results.final_figures(self.result)
-        weights = hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in float_tensors(self.model)))
         return {
             "recipe": self.state["recipe"]["name"],
             "seed": str(self.state["seed"]),
@@ -65,14 +69,13 @@ class Run:
             f"{part}_accuracy": f"{accuracy:.2f}",
             "classes": json.dumps(self.state["classes"], ensure_ascii=False),
             "commit": self.result["environment"]["commit"],
-            "weights": weights.hexdigest(),
         }
 
 
 def load_run(run_dir: Path) -> Run:
     """A finished run. Raises UserError for one that is not, or has no checkpoint."""
     folder, _ = checkpoint.locate(run_dir)
-    result = results.read(folder)
+    result = results.load(folder)
     if result is None:
         raise UserError(f"no results.json in {folder}: make train")
     if not result["finished"]:
@@ -81,86 +84,62 @@ def load_run(run_dir: Path) -> Run:
     return Run(folder, model.to(memory_format=torch.contiguous_format), state, result)
 
 
-def onnx_path(run: Run) -> Path:
-    """The run's model.onnx, written where it is missing or of other weights."""
-    path, metadata = run.export_dir / "model.onnx", run.metadata()
-    if not path.exists() or onnx_format.metadata(path) != metadata:
-        onnx_format.write(path, run.model, run.state["input_shape"], metadata)
-    return path
+def microseconds_per_image(call: Callable[[Any], Any], images: Iterable[Any]) -> dict[str, float]:
+    """The median time of a call with one image, as a figure."""
+    calls = (functools.partial(call, image) for image in itertools.islice(images, TIMED_IMAGES))
+    return {"microseconds_per_image": 1e6 * statistics.median(timeit.timeit(call, number=1) for call in calls)}
 
 
-def seconds_per_image(call: Callable[[Any], Any], images: list[Any]) -> float:
-    """The median time of a call with one image."""
-    seconds = []
-    for image in images[:TIMED_IMAGES]:
-        start = time.perf_counter()
-        call(image)
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
-
-
-def facts(path: Path, evaluation: Evaluation, reference: Evaluation, microseconds: float | None) -> dict[str, Any]:
-    """What every format tells of itself, and how far it agrees with the checkpoint."""
-    content = files.read(path)
-    return {
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "accuracy": evaluation.accuracy,
-        "read_otherwise": int((evaluation.predictions != reference.predictions).sum()),
-        "microseconds_per_image": microseconds,
-    }
-
-
-def exported_onnx(run: Run, images: data.Images, reference: Evaluation) -> tuple[dict[str, Any], Rule]:
-    """(figures, rule) of model.onnx."""
-    path, pixels = onnx_path(run), images.pixels.numpy()
+def read_by_onnx(run: Run, _: data.Images, images: data.Images) -> tuple[Tensor, dict[str, float]]:
+    """(logits, figures) of model.onnx."""
+    path, pixels = run.export_dir / "model.onnx", images.pixels.numpy()
+    onnx_format.write(path, run.model, run.state["input_shape"], run.metadata())
     session = onnx_format.session(files.read(path))
-    logits = torch.from_numpy(session.run(["logits"], {"pixels": pixels})[0])
-    seconds = seconds_per_image(lambda image: session.run(None, {"pixels": image}), np.split(pixels, len(pixels)))
-    found = facts(path, Evaluation(logits, images.labels, reference.classes), reference, 1e6 * seconds)
-    found["logits_within"] = (logits - reference.logits).abs().max().item()
-    passed = found["read_otherwise"] == 0 and found["logits_within"] <= LOGITS_TOLERANCE
-    return found, rule(path, found, f"logits within {found['logits_within']:.1e}", passed)
+    figures = microseconds_per_image(lambda image: session.run(None, {"pixels": image[None]}), pixels)
+    return torch.from_numpy(session.run(["logits"], {"pixels": pixels})[0]), figures
 
 
-def exported_safetensors(run: Run, images: data.Images, reference: Evaluation) -> tuple[dict[str, Any], Rule]:
-    """(figures, rule) of model.safetensors."""
-    path = run.export_dir / "model.safetensors"
+def read_by_safetensors(run: Run, _: data.Images, images: data.Images) -> tuple[Tensor, dict[str, float]]:
+    """(logits, figures) of model.safetensors."""
     safetensors_format.write(run.export_dir, run.model, run.state, run.result)
     model = safetensors_format.load(run.export_dir)
-    evaluation = evaluate(model, images, reference.classes)
     with torch.inference_mode():
-        seconds = seconds_per_image(model, list(images.to_float().split(1)))
-    found = facts(path, evaluation, reference, 1e6 * seconds)
-    equal = torch.equal(evaluation.logits, reference.logits)
-    return found, rule(path, found, "logits equal" if equal else "other logits", equal)
+        figures = microseconds_per_image(model, images.to_float().split(1))
+    return evaluate(model, images, tuple(run.state["classes"])).logits, figures
 
 
-def exported_header(
-    run: Run, training: data.Images, images: data.Images, reference: Evaluation
-) -> tuple[dict[str, Any], Rule]:
-    """(figures, rule) of mnist20k.h, made of model.onnx. Raises Unavailable where this network or this machine cannot
-    have it."""
-    path, classes = run.export_dir / "mnist20k.h", list(reference.classes)
+def read_by_header(run: Run, training: data.Images, images: data.Images) -> tuple[Tensor, dict[str, float]]:
+    """(log-probabilities, figures) of mnist20k.h, made of the model.onnx beside it. Raises Unavailable where this
+    network or this machine cannot have it."""
+    path, classes = run.export_dir / "mnist20k.h", run.state["classes"]
     path.unlink(missing_ok=True)
     title = f"{run.folder.name}: {len(classes)} classes of {run.state['recipe']['dataset']}"
     calibration = training.pixels[:CALIBRATION_IMAGES].numpy()
-    sizes = c_header.write(path, files.read(onnx_path(run)), calibration, title, classes)
-    probabilities, microseconds = c_header.outputs(path, images.pixels.numpy(), len(classes))
-    evaluation = Evaluation(torch.from_numpy(probabilities).log(), images.labels, reference.classes)
-    found = facts(path, evaluation, reference, microseconds) | sizes | c_header.compiled_sizes(path)
-    passed = abs(evaluation.accuracy - reference.accuracy) <= POINTS_TOLERANCE
-    flash = found.get("flash_bytes", sizes["weight_bytes"] + sizes["table_bytes"])
-    more = f"{flash / 1000:.1f} kB of flash, {sizes['buffer_bytes'] / 1000:.1f} kB of memory"
-    return found, rule(path, found, more, passed)
+    sizes = c_header.write(path, files.read(path.with_name("model.onnx")), calibration, title, classes)
+    probabilities, figures = c_header.measured(path, images.pixels.numpy(), len(classes))
+    return torch.from_numpy(probabilities).log(), figures | sizes
 
 
-def rule(path: Path, found: dict[str, Any], more: str, passed: bool) -> Rule:
-    """The rule of a format, with its figures in a line."""
-    count = found["read_otherwise"]
+FORMATS = {"model.onnx": read_by_onnx, "model.safetensors": read_by_safetensors, "mnist20k.h": read_by_header}
+
+
+def compared(path: Path, logits: Tensor, figures: dict[str, float], reference: Evaluation) -> tuple[dict, Rule]:
+    """(what export.json says of a format, its rule): how far it agrees with the checkpoint."""
+    evaluation, content = Evaluation(logits, reference.labels, reference.classes), files.read(path)
+    count = int((evaluation.predictions != reference.predictions).sum())
+    entry = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "accuracy": evaluation.accuracy}
+    entry |= {"read_otherwise": count, **figures}
+    if path.name in LOGITS_TOLERANCE:
+        within = entry["logits_within"] = (logits - reference.logits).abs().max().item()
+        passed = count == 0 and within <= LOGITS_TOLERANCE[path.name]
+        more = f"logits within {within:.1e}" if within else "logits equal"
+    else:
+        passed = abs(evaluation.accuracy - reference.accuracy) <= POINTS_TOLERANCE
+        flash = figures.get("flash_bytes", figures["weight_bytes"] + figures["table_bytes"])
+        more = f"{flash / 1000:.1f} kB of flash, {figures['buffer_bytes'] / 1000:.1f} kB of memory"
     alike = f"{count} read otherwise" if count else "all read alike"
-    figures = [f"{found['accuracy']:.2f} %, {alike}", more, f"{found['microseconds_per_image']:.0f} µs per image"]
-    return Rule(path.name, "; ".join([*figures, f"{found['bytes'] / 1000:.1f} kB"]), passed)
+    time_size = f"{figures['microseconds_per_image']:.0f} µs per image; {len(content) / 1000:.1f} kB"
+    return entry, Rule(path.name, f"{evaluation.accuracy:.2f} %, {alike}; {more}; {time_size}", passed)
 
 
 def export(run: Run, data_dir: Path) -> tuple[dict[str, Any], list[Rule]]:
@@ -169,23 +148,22 @@ def export(run: Run, data_dir: Path) -> tuple[dict[str, Any], list[Rule]]:
     training, images = load_images(run.state, data_dir, torch.device("cpu"))
     reference = evaluate(run.model, images, tuple(run.state["classes"]))
     torch.set_num_threads(1)  # for the times of one image
-    exported = {
-        "model.onnx": exported_onnx(run, images, reference),
-        "model.safetensors": exported_safetensors(run, images, reference),
-    }
-    try:
-        exported["mnist20k.h"] = exported_header(run, training, images, reference)
-    except c_header.Unavailable as error:
-        cli.warn(f"no mnist20k.h: {error}")
+    entries, rules = {}, []
+    for name, read in FORMATS.items():
+        try:
+            entries[name], rule = compared(run.export_dir / name, *read(run, training, images), reference)
+            rules.append(rule)
+        except c_header.Unavailable as error:
+            cli.warn(f"no {name}: {error}")
     summary = {
         "run": run.folder.name,
         **{key: value for key, value in run.metadata().items() if key != "classes"},
         "images": len(images),
         "accuracy": reference.accuracy,
         "environment": environment.describe(torch.device("cpu"), "float32"),
-        "formats": {name: found for name, (found, _) in exported.items()},
+        "formats": entries,
     }
-    return summary, [rule for _, rule in exported.values()]
+    return summary, rules
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -15,7 +15,6 @@ from support import files
 import onnx
 import onnxruntime
 import torch
-from google.protobuf.message import DecodeError
 from torch import Tensor, nn
 
 
@@ -48,26 +47,14 @@ def write(path: Path | str, model: nn.Module, input_shape: tuple[int, int, int],
             verbose=False,
         )
     content = program.model_proto
-    strip(content)
-    onnx.helper.set_model_props(content, metadata)
-    onnx.checker.check_model(content)
-    files.replace_file(path, content.SerializeToString())
-
-
-def strip(content: onnx.ModelProto) -> None:
-    """Remove what the exporter notes about each value: names of torch's functions, and paths of this machine."""
     graph = content.graph
+    # The exporter notes about each value the names of torch's functions, and paths of this machine.
     for noted in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
         noted.ClearField("metadata_props")
         noted.ClearField("doc_string")
-
-
-def metadata(path: Path | str) -> dict[str, str]:
-    """What `write` was told, of a file; nothing of one that is no ONNX."""
-    try:
-        return {each.key: each.value for each in onnx.load_from_string(files.read(path)).metadata_props}
-    except DecodeError:
-        return {}
+    onnx.helper.set_model_props(content, metadata)
+    onnx.checker.check_model(content)
+    files.replace_file(path, content.SerializeToString())
 
 
 def session(content: bytes, threads: int = 1) -> onnxruntime.InferenceSession:

@@ -88,18 +88,10 @@ def fitted(content: np.ndarray, convention: Convention) -> np.ndarray:
         content = np.clip(cv2.resize(content, (width, height), interpolation=how), 0, 1)
     if not convention.keeps_grey:
         content = content / content.max()
+    moments = cv2.moments(content)
+    mass = np.array([moments["m01"], moments["m10"]]) / moments["m00"]
+    centre = mass if convention.by_mass else np.array(content.shape) / 2
+    top, left = np.clip(np.rint(SIDE / 2 - centre), 0, SIDE - np.array(content.shape)).astype(int)
     image = np.zeros((SIDE, SIDE), np.float32)
-    height, width = content.shape
-    top, left = corner(content, convention.by_mass)
-    image[top : top + height, left : left + width] = content
+    image[top : top + content.shape[0], left : left + content.shape[1]] = content
     return image
-
-
-def corner(content: np.ndarray, by_mass: bool) -> tuple[int, int]:
-    """Where the upper left pixel of content goes, so that its centre of mass, or that of its box, is the image's."""
-    place = []
-    for axis, size in enumerate(content.shape):
-        weights = content.sum(1 - axis)
-        centre = (weights * np.arange(size)).sum() / weights.sum() if by_mass else size / 2
-        place.append(min(max(round(SIDE / 2 - centre), 0), SIDE - size))
-    return place[0], place[1]

@@ -8,19 +8,19 @@ the best finished run reads. --show writes what the network saw; --json prints a
 read all the same.
 """
 
+import contextlib
 import glob
-import io
 import json
 import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
-from support import UserError, cli, devices, files
+from support import MAX_BYTES, UserError, cli, devices, files
 
+import cv2
 import numpy as np
 import torch
-from PIL import Image
 
 import checkpoint
 import results
@@ -30,91 +30,74 @@ BEST = 3  # probabilities in a line
 ENLARGED = 10  # times: what was seen, as a file
 STANDARD_INPUT = "-"
 
-
 Prediction = dict[str, Any]  # of a picture, as --json prints it
 
 
-def find(words: list[str]) -> list[Prediction]:
-    """What the words of the command line stand for, in their order: the file of each picture, or an error. A word that
-    is no file may be several."""
+def unread_predictions(words: list[str]) -> list[Prediction]:
+    """The file of each picture that the command line names, in its order, or an error. A word that is no file may be
+    several, as make hands on IMAGE="a.png b.png"; quotes keep what has spaces together."""
     predictions = []
     for word in words:
-        for part in [word] if glob.glob(str(cli.path(word))) or cli.path(word).exists() else split(word):
+        parts = [word]
+        if not cli.path(word).exists() and not glob.glob(str(cli.path(word))):
+            with contextlib.suppress(ValueError):  # a quote without its other half
+                parts = shlex.split(word) or parts
+        for part in parts:
             try:
-                paths = [Path(part)] if part == STANDARD_INPUT else picture_files.paths(cli.path(part))
+                paths = [part] if part == STANDARD_INPUT else picture_files.paths(cli.path(part))
                 predictions += [{"file": str(path)} for path in paths]
             except UserError as error:
                 predictions.append({"file": part, "error": str(error)})
     return predictions
 
 
-def split(word: str) -> list[str]:
-    """The words in one, as make hands on IMAGE="a.png b.png"; quotes keep what has spaces together."""
-    try:
-        return shlex.split(word) or [word]
-    except ValueError:  # a quote without its other half
-        return [word]
-
-
-def read(file: str) -> tuple[bytes, str]:
-    """(content, name) of a picture, or of standard input. Raises UserError."""
-    limit = picture_files.MAX_BYTES
-    if file == STANDARD_INPUT:
-        content, name = sys.stdin.buffer.read(limit + 1), "standard input"
-    else:
-        with files.told(file, "could not be read"), open(file, "rb") as opened:
-            content, name = opened.read(limit + 1), file
-    if len(content) > limit:
-        raise UserError(f"{name} has more than {limit >> 20} MB: scale it down, or cut out the digit")
-    return content, name
-
-
-def predict(run: Path, predictions: list[Prediction], device: torch.device) -> list[np.ndarray]:
-    """Complete predictions with class and probabilities, or an error. What the network saw, float32 [28, 28], of those
-    without one."""
+def predict(run: Path, predictions: list[Prediction], device: torch.device) -> list[tuple[Prediction, np.ndarray]]:
+    """Complete predictions with class and probabilities, or an error. Those without one, each with what the network
+    saw, float32 [28, 28]."""
     model, state = checkpoint.load_model(run, device)
     convention, seen = pictures.convention(state["recipe"]["dataset"]), []
-    for prediction in readable(predictions):
+    for prediction in (each for each in predictions if "error" not in each):
+        file = prediction["file"]
         try:
-            seen.append(pictures.to_input(*read(prediction["file"]), convention))
+            content = sys.stdin.buffer.read(MAX_BYTES + 1) if file == STANDARD_INPUT else files.read(file)
+            if len(content) > MAX_BYTES:
+                raise UserError(f"{file} has more than {MAX_BYTES >> 20} MB: scale it down, or cut out the digit")
+            pixels = pictures.to_input(content, "standard input" if file == STANDARD_INPUT else file, convention)
+            with torch.no_grad():
+                (shares,) = model(torch.from_numpy(pixels)[None, None].to(device)).softmax(1).tolist()
         except UserError as error:
             prediction["error"] = str(error)
-    if seen:
-        with torch.no_grad():
-            rows = model(torch.from_numpy(np.stack(seen)[:, None]).to(device)).softmax(1).tolist()  # of [N, 1, 28, 28]
-        for prediction, row in zip(readable(predictions), rows, strict=True):
-            shares = dict(zip(state["classes"], row, strict=True))
-            prediction |= {"class": max(shares, key=shares.get), "probabilities": shares}
+            continue
+        probabilities = dict(zip(state["classes"], shares, strict=True))
+        prediction |= {"class": max(probabilities, key=probabilities.get), "probabilities": probabilities}
+        seen.append((prediction, pixels))
     return seen
 
 
-def readable(predictions: list[Prediction]) -> list[Prediction]:
-    """Those without error."""
-    return [prediction for prediction in predictions if "error" not in prediction]
-
-
-def format_prediction(prediction: Prediction, width: int) -> str:
-    """A prediction in a line, the file's name in so many characters."""
-    best = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])[:BEST]
-    shares = "   ".join(f"{name} {share:6.1%}".replace("%", " %") for name, share in best)
-    return f"{printable(prediction['file']):{width}}  {prediction['class']}   {shares}"
-
-
-def printable(name: str) -> str:
-    """A file's name without what would command a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in name)
-
-
-def write_seen(run: Path, predictions: list[Prediction], seen: list[np.ndarray]) -> None:
+def write_seen(run: Path, seen: list[tuple[Prediction, np.ndarray]]) -> None:
     """Write what the network saw of each picture into the run's folder, and note where."""
     folder = checkpoint.locate(run)[0] / "predictions"
-    for number, (prediction, pixels) in enumerate(zip(readable(predictions), seen, strict=True), 1):
+    for number, (prediction, pixels) in enumerate(seen, 1):
         stem = Path(prediction["file"]).stem.strip(STANDARD_INPUT) or "input"
-        buffer = io.BytesIO()
         enlarged = np.kron(np.rint(255 * pixels).astype(np.uint8), np.ones((ENLARGED, ENLARGED), np.uint8))
-        Image.fromarray(enlarged).save(buffer, "PNG")
         prediction["seen"] = str(folder / f"{number:03}-{stem}.png")
-        files.replace_file(prediction["seen"], buffer.getvalue())
+        files.replace_file(prediction["seen"], cv2.imencode(".png", enlarged)[1].tobytes())
+
+
+def print_predictions(predictions: list[Prediction]) -> None:
+    """Print a line for each prediction, and on stderr what could not be read. What would command a terminal is left
+    out of names."""
+    width = max((len(each["file"]) for each in predictions if "error" not in each), default=0)
+    for prediction in predictions:
+        if "error" in prediction:
+            print(f"predict.py: {''.join(filter(str.isprintable, prediction['error']))}", file=sys.stderr)
+            continue
+        best = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])[:BEST]
+        shares = "   ".join(f"{name} {100 * share:5.1f} %" for name, share in best)
+        name = "".join(filter(str.isprintable, prediction["file"]))
+        print(f"{name:{width}}  {prediction['class']}   {shares}")
+        if "seen" in prediction:
+            print(f"{'':{width}}  seen as {prediction['seen']}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -132,27 +115,15 @@ def main(argv: list[str] | None = None) -> int:
     device = devices.resolve_device(arguments.device)
     devices.prepare()
     run = arguments.run or results.best_run()
-    predictions = find(arguments.pictures)
+    predictions = unread_predictions(arguments.pictures)
     seen = predict(run, predictions, device)
     if arguments.show:
-        write_seen(run, predictions, seen)
-    report(predictions, arguments.json)
-    return 1 if any("error" in prediction for prediction in predictions) else 0
-
-
-def report(predictions: list[Prediction], as_json: bool) -> None:
-    """Print predictions, and on stderr what could not be read."""
-    if as_json:
+        write_seen(run, seen)
+    if arguments.json:
         print(json.dumps(predictions, indent=2, ensure_ascii=False))
-        return
-    width = max((len(prediction["file"]) for prediction in readable(predictions)), default=0)
-    for prediction in predictions:
-        if "error" in prediction:
-            print(f"predict.py: {printable(prediction['error'])}", file=sys.stderr)
-            continue
-        print(format_prediction(prediction, width))
-        if "seen" in prediction:
-            print(f"{'':{width}}  seen as {prediction['seen']}")
+    else:
+        print_predictions(predictions)
+    return 1 if any("error" in prediction for prediction in predictions) else 0
 
 
 if __name__ == "__main__":

@@ -1,55 +1,76 @@
 """A network as integer arithmetic, for processors without much memory: weights of 8 bits, activations of 16.
 
-`quantize` turns an ONNX graph into steps, each a loop over maps of integers. A weight is an int8 times a scale of its
-output channel, an activation an int16 times a scale of its map, from the largest value on the calibration images; sums
-are exact in 32 bits. This is the 16x8 scheme of TensorFlow Lite, symmetric, so that zero is zero (Jacob et al., arXiv
-1712.05877). Max pooling runs inside the convolution before it, whose own output is never stored.
+`Graph` turns an ONNX graph into steps of one kind: a convolution, the largest sum in each window of a pool, a factor
+and a shift of each channel, and a function of single values. Means, padding and copies are convolutions with equal
+weights; a function is a bound or a table of what onnxruntime computes.
+
+A weight is an int8 times a scale of its output channel, an activation an int16 times a scale of its map, from the
+largest value on the calibration images; sums are exact in 32 bits. This is the 16x8 scheme of TensorFlow Lite,
+symmetric, so that zero is zero (Jacob et al., arXiv 1712.05877).
 """
 
+import collections
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from support import UserError
 
 import numpy as np
 import onnx
+from onnx import NodeProto, helper
 
 from deployment import onnx_format
 
 WEIGHT_LIMIT, ACTIVATION_LIMIT, SUM_LIMIT = 2**7 - 1, 2**15 - 1, 2**31 - 1
 HEADROOM = 1.1  # above the largest value on the calibration images
 BATCH_IMAGES = 100
-VIEWS = ("Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze")  # the same numbers in the same order
-IN_PLACE = ("affine", "add", "multiply", "sigmoid")
-Array = np.ndarray
+TABLE_SIZE = 513  # values of a function; between them it is a straight line, and beyond them the last one goes on
+VIEWS = ("Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")  # the same numbers in their order
+FUNCTIONS = (  # of single values; constants beside them are for all, or of each channel
+    *("Abs", "Add", "BatchNormalization", "Celu", "Clip", "Div", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid"),
+    *("HardSwish", "LeakyRelu", "Mish", "Mul", "Neg", "PRelu", "Pow", "QuickGelu", "Relu", "Selu", "Sigmoid"),
+    *("Softplus", "Softsign", "Sqrt", "Sub", "Tanh"),
+)
+Array, Attributes = np.ndarray, dict[str, Any]
 
 
 class Unavailable(UserError):
     """This network, or this machine, cannot have a C header."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """Where a step looks for each output: a window's size, steps, padding above and to the left, and dilation, each
-    [down, across]."""
+class Window(NamedTuple):
+    """Where a step looks for each output: a window's size, steps, and padding above and to the left, [down, across]."""
 
     size: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
+
+
+ONE_PLACE = Window()
 
 
 @dataclasses.dataclass
-class Map:
-    """Integers of shape (C, H, W); each times `scale` is an activation, clipped at low and high."""
+class Step:
+    """A map of integers, and what makes it: function(largest convolution × factor [+ or × a second map] + shift)."""
 
-    shape: tuple[int, int, int]
-    largest: float
-    limit: int = ACTIVATION_LIMIT
+    inputs: list[str]  # of two, the second may have a single value for each channel
+    places: tuple[int, int]  # rows and columns of the convolution, before the pool
+    weight: Array  # [C, in / groups, height, width], float
+    window: Window = ONE_PLACE
+    groups: int = 1
+    pool: Window = ONE_PLACE
+    factor: Array | float = 1.0  # of each channel, as `shift` for activations: c_header has the integers' scales
+    shift: Array | float = 0.0
+    combine: str = ""  # + or *
     low: float = -np.inf
     high: float = np.inf
-    offset: int = 0  # of its place in the buffer
+    table: Array | None = None  # of the function, at TABLE_SIZE places from -reach to reach
+    reach: float = 1.0
+    shape: tuple[int, int, int] = (0, 0, 0)  # (C, H, W) of the map
+    largest: float = 0.0
+    limit: int = ACTIVATION_LIMIT
+    offset: int | None = None  # in the buffer
 
     @property
     def size(self) -> int:
@@ -57,274 +78,224 @@ class Map:
 
     @property
     def scale(self) -> float:
+        """What the map's integers are multiplied by to be activations."""
         return max(HEADROOM * self.largest, 1e-6) / self.limit
 
+    @property
+    def is_linear(self) -> bool:
+        return self.table is None and (self.low, self.high) == (-np.inf, np.inf)
 
-@dataclasses.dataclass
-class Step:
-    """A loop that makes the map `output`, from its channel `first` on, of others. An output is clipped after it was
-    multiplied by its channel's `factor`, and `shift` was added."""
+    @property
+    def is_poolable(self) -> bool:
+        """Whether the largest of some outputs is the output for the largest of their convolutions."""
+        is_increasing = self.table is None or (np.diff(self.table) >= 0).all()
+        return bool(is_increasing and np.all(self.factor >= 0) and self.pool == ONE_PLACE and not self.combine)
 
-    function: str  # affine, convolve, pool_max, pool_average, add, multiply or sigmoid
-    inputs: list[str]
-    output: str
-    factor: Array  # of activations, as `shift`: scales are left to the C
-    shift: Array
-    weight: Array | None = None  # [out, in / groups, height, width], float
-    groups: int = 1
-    window: Window = Window()
-    pool: Window = Window()
-    first: int = 0
-    counts_padding: bool = False  # in an average
+
+class Value(NamedTuple):
+    """What is known of a value of an ONNX graph, of `rank` dimensions."""
+
+    shape: tuple[int, int, int]  # (C, H, W) of an image's
+    largest: float
+    rank: int
 
 
 class Graph:
-    """The steps and maps of an ONNX graph; shapes and largest values are measured on calibration images, bytes
-    [N, 1, H, W]. Raises Unavailable for an operator that has no step."""
+    """The steps of an ONNX graph by the maps that they make, in their order, the image first; `buffer_size` elements
+    hold all maps. Shapes and largest values are measured on calibration images, bytes [N, 1, H, W]. Raises Unavailable
+    for an operator that has no step."""
 
     def __init__(self, content: bytes, pixels: Array):
-        graph = onnx.load_from_string(content).graph
-        self.constants = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
-        self.nodes = [node for node in graph.node if node.op_type != "Softmax"]
-        self.maps = measure(content, self.nodes, pixels)
-        self.aliases: dict[str, str] = {}
-        self.steps: list[Step] = []
-        for node in self.nodes:
+        self.model = onnx.load_from_string(content)
+        self.constants = {each.name: onnx.numpy_helper.to_array(each) for each in self.model.graph.initializer}
+        self.values = measured_values(content, pixels)
+        image = Step([], (0, 0), np.zeros(0), shape=pixels.shape[1:], largest=255 / HEADROOM, limit=255)
+        self.steps = {"pixels": image}  # a byte is its own integer
+        nodes, self.output = self.nodes()
+        self.readers = collections.Counter(name for node in nodes for name in node.input)
+        for node in nodes:
+            inputs = [name for name in node.input if name in self.values]
+            is_function = node.op_type in FUNCTIONS and len(inputs) == 1
+            require(node, is_function or (inputs and node.op_type in OPERATORS))
+            attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+            step = (Graph.function if is_function else OPERATORS[node.op_type])(self, node, inputs, attributes)
+            step.shape, step.largest, _ = self.values[node.output[0]]
+            self.steps[node.output[0]] = step
+        for step in self.steps.values():  # no sum of products may leave 32 bits
+            for name in step.inputs[:1]:
+                first = self.steps[name]
+                first.limit = min(first.limit, SUM_LIMIT // (WEIGHT_LIMIT * step.weight[0].size))
+        self.buffer_size = place_maps(self.steps, self.output)
+
+    def nodes(self) -> tuple[list[NodeProto], str]:
+        """(the nodes that the logits are made of, the value that has the logits), without views. SiLU, written as
+        x · sigmoid(x) by torch's exporter, is one node, of onnxruntime's QuickGelu."""
+        views, sigmoids, nodes = {}, {}, []
+        for node in self.model.graph.node:
+            node.input[:] = [views.get(name, name) for name in node.input]
+            source, output = node.input[0], node.output[0]
             if node.op_type in VIEWS:
-                self.aliases[node.output[0]] = node.input[0]
-            elif node.op_type in OPERATORS:
-                attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-                OPERATORS[node.op_type](self, node, attributes)
-            else:
-                raise unknown(node)
-        self.output = self.root("logits")
+                shape = self.values[source].shape if source in self.values else ()
+                require(node, self.values[output].shape in (shape, (np.prod(shape), 1, 1)))
+                views[output] = source
+                continue
+            if node.op_type == "Sigmoid":
+                sigmoids[output] = source
+            elif node.op_type == "Mul" and sigmoids.get(node.input[1]) == source:
+                node = helper.make_node("QuickGelu", [source], [output], domain="com.microsoft", alpha=1.0)
+            nodes.append(node)
+        logits = views.get("logits", "logits")
+        read = {logits, *(name for node in nodes for name in node.input)}
+        return [node for node in nodes if node.output[0] in read], logits
 
-    def root(self, name: str) -> str:
-        """The map that a name stands for."""
-        while name in self.aliases:
-            name = self.aliases[name]
-        return name
-
-    def reads(self, name: str) -> int:
-        """How many operators read a map, or a view of it."""
-        readers = [node for node in self.nodes if node.op_type not in VIEWS]
-        return sum(self.root(each) == self.root(name) for node in readers for each in node.input)
-
-    def is_private(self, name: str) -> bool:
-        """Whether a map is read once, and as it was made."""
-        return self.reads(name) == 1 and self.maps[name].low == -np.inf and self.maps[name].high == np.inf
-
-    def append(self, function: str, node: onnx.NodeProto, factor: Any = 1.0, shift: Any = 0.0, **more: Any) -> None:
-        """Append a step whose inputs are those of a node that are no constants."""
-        inputs, output = [self.root(name) for name in node.input if name and name not in self.constants], node.output[0]
-        if not {*inputs, output} <= self.maps.keys():
-            raise unknown(node)
-        made = self.maps[output]
-        if function in IN_PLACE and any(self.maps[name].shape != made.shape for name in inputs):
-            raise unknown(node)
-        channels = made.shape[0]
-        self.steps.append(Step(function, inputs, output, spread(factor, channels), spread(shift, channels), **more))
-
-    def constant(self, node: onnx.NodeProto, index: int, default: Any = None) -> Any:
+    def constant(self, node: NodeProto, index: int, default: Any = None) -> Any:
         """A constant input of a node."""
         if len(node.input) <= index or not node.input[index]:
             return default
-        if node.input[index] not in self.constants:
-            raise unknown(node)
-        return self.constants[node.input[index]]
+        require(node, node.input[index] in self.constants)
+        return self.constants[node.input[index]].astype(np.float64)
+
+    def spread(self, name: str, places: tuple[int, int], window: Window = ONE_PLACE, weight: float = 1.0) -> Step:
+        """A convolution of each channel by itself, with equal weights."""
+        channels = self.values[name].shape[0]
+        return Step([name], places, np.full((channels, 1, *window.size), weight), window, channels)
+
+    def open_step(self, name: str, is_open: Callable[[Step], bool]) -> Step:
+        """The step that makes a map, if it is open for more and nothing else reads the map; else one that copies it."""
+        is_free = self.readers[name] == 1 and self.steps[name].inputs and is_open(self.steps[name])
+        return self.steps.pop(name) if is_free else self.spread(name, self.values[name].shape[1:])
+
+    def function(self, node: NodeProto, inputs: list[str], _: Attributes) -> Step:
+        """A function of single values, as onnxruntime computes it: a factor and a shift, bounds, or a table."""
+        (name,), (output,) = inputs, node.output
+        (shape, largest, _), (made, _, rank) = self.values[name], self.values[output]
+        reach = 2.0 ** np.ceil(np.log2(HEADROOM * largest + 1e-6))  # so that bends at round values are in the table
+        grid = np.linspace(-reach, reach, TABLE_SIZE)[:, None]
+        pixels = np.broadcast_to(grid, (TABLE_SIZE, shape[0])).reshape(TABLE_SIZE, -1, *[1] * (rank - 2))
+        source = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, pixels.shape)
+        result, constants = onnx.ValueInfoProto(name=output), self.model.graph.initializer
+        graph = helper.make_graph([node], "function", [source], [result], constants)
+        versions = [*self.model.opset_import, helper.make_opsetid("com.microsoft", 1)]
+        model = helper.make_model(graph, opset_imports=versions, ir_version=self.model.ir_version)
+        session = onnx_format.session(model.SerializeToString())
+        values = session.run(None, {name: pixels.astype(np.float32)})[0].reshape(TABLE_SIZE, -1).astype(np.float64)
+        require(node, shape == made and values.shape[1] == shape[0] and np.isfinite(values).all())
+        slope, shift = (values[-1] - values[0]) / (2 * reach), values[TABLE_SIZE // 2]
+        if np.allclose(values, grid * slope + shift, atol=1e-5 * np.abs(values).max()):
+            step = self.open_step(name, lambda step: step.is_linear and step.combine != "+")
+            step.factor, step.shift = step.factor * slope, step.shift * slope + shift
+            return step
+        require(node, (values == values[:, :1]).all())  # the same for all channels
+        step, low, high = self.open_step(name, lambda step: step.is_linear), values.min(), values.max()
+        if np.allclose(values, grid.clip(low, high)):
+            step.low, step.high = (low if low > -reach else -np.inf), (high if high < reach else np.inf)
+        else:
+            step.table, step.reach = values[:, 0], reach
+        return step
+
+    def combination(self, node: NodeProto, inputs: list[str], _: Attributes) -> Step:
+        """The sum or the product of two maps, of which one may have a single value for each channel."""
+        inputs = sorted(inputs, key=lambda name: -np.prod(self.values[name].shape))
+        shape, second = (self.values[name].shape for name in inputs)
+        require(node, self.values[node.output[0]].shape == shape and second in (shape, (shape[0], 1, 1)))
+        combine = {"Add": "+", "Mul": "*"}[node.op_type]
+        return dataclasses.replace(self.spread(inputs[0], shape[1:]), inputs=inputs, combine=combine)
+
+    def convolution(self, node: NodeProto, inputs: list[str], attributes: Attributes) -> Step:
+        """Conv, and Gemm and MatMul with a constant matrix: convolutions whose window is the whole map."""
+        shape, weight, places = self.values[inputs[0]].shape, self.constant(node, 1), (1, 1)
+        if node.op_type == "Conv":
+            window, places = window_of(node, attributes, weight.shape[2:]), self.values[node.output[0]].shape[1:]
+        else:
+            rows = weight if attributes.get("transB") else weight.T
+            factors = {attributes.get("alpha", 1.0), attributes.get("beta", 1.0)}
+            require(node, rows.shape[1:] == (np.prod(shape),) and factors == {1.0} and not attributes.get("transA"))
+            weight, window = rows.reshape(-1, *shape), Window(shape[1:])
+        step = Step(inputs, places, weight, window, attributes.get("group", 1))
+        step.shift += self.constant(node, 2, 0.0)
+        return step
+
+    def max_pool(self, node: NodeProto, inputs: list[str], attributes: Attributes) -> Step:
+        step = self.open_step(inputs[0], lambda step: step.is_poolable)
+        return dataclasses.replace(step, pool=window_of(node, attributes, attributes["kernel_shape"]))
+
+    def average_pool(self, node: NodeProto, inputs: list[str], attributes: Attributes) -> Step:
+        """AveragePool, and the means over height and width."""
+        window = Window(self.values[inputs[0]].shape[1:])
+        if node.op_type == "AveragePool":
+            window = window_of(node, attributes, attributes["kernel_shape"])
+            require(node, not any(attributes.get("pads", ())) and not attributes.get("ceil_mode"))
+        elif node.op_type == "ReduceMean":
+            require(node, set(self.constant(node, 1, np.zeros(0)) % 4) == {2, 3})
+        return self.spread(inputs[0], self.values[node.output[0]].shape[1:], window, 1 / np.prod(window.size))
+
+    def pad(self, node: NodeProto, inputs: list[str], attributes: Attributes) -> Step:
+        """Zeros around a map, or a map without its outer rings."""
+        require(node, attributes.get("mode", b"constant") == b"constant" and not self.constant(node, 2, 0))
+        window = Window(padding=tuple(self.constant(node, 1).astype(int)[2:4]))
+        return self.spread(inputs[0], self.values[node.output[0]].shape[1:], window)
 
 
-def spread(value: Any, channels: int) -> Array:
-    """A value for each channel, of one for all or one for each."""
-    return np.broadcast_to(np.asarray(value, dtype=np.float64).reshape(-1), channels)
-
-
-def unknown(node: onnx.NodeProto) -> Unavailable:
-    """The error about a node that has no step."""
-    return Unavailable(
-        f"it has no step for the operator {node.op_type} as {node.output[0]!r} uses it; it knows "
-        f"{', '.join(sorted({*OPERATORS, *VIEWS}))}"
-    )
-
-
-def measure(content: bytes, nodes: list[onnx.NodeProto], pixels: Array) -> dict[str, Map]:
-    """{name: map} of every value of a graph that is one for each image."""
-    model = onnx.load_from_string(content)
-    names = [name for node in nodes for name in node.output]
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = onnx_format.session(model.SerializeToString())
-    largest = dict.fromkeys(names, 0.0)
-    for start in range(0, len(pixels), BATCH_IMAGES):
-        values = dict(zip(names, session.run(names, {"pixels": pixels[start : start + BATCH_IMAGES]}), strict=True))
-        largest = {name: max(largest[name], float(np.abs(value).max())) for name, value in values.items()}
-    maps = {"pixels": Map(pixels.shape[1:], 255 / HEADROOM, limit=255)}  # a byte is its own integer
-    for name, value in values.items():
-        if value.ndim in (2, 4):
-            maps[name] = Map((*value.shape[1:], 1, 1)[:3], largest[name])
-    return maps
-
-
-def arithmetic(graph: Graph, node: onnx.NodeProto, _: dict[str, Any]) -> None:
-    """Add, Sub, Mul and Div of a map and a constant; Add and Mul of two maps."""
-    is_constant = [name in graph.constants for name in node.input]
-    if not any(is_constant):
-        if node.op_type not in ("Add", "Mul"):
-            raise unknown(node)
-        graph.append({"Add": "add", "Mul": "multiply"}[node.op_type], node)
-        return
-    value = graph.constant(node, is_constant.index(True)).astype(np.float64)
-    if value.size not in (1, graph.maps[node.output[0]].shape[0]) or (is_constant[0] and node.op_type == "Div"):
-        raise unknown(node)
-    shift_sub = (-1, value) if is_constant[0] else (1, -value)
-    affine(graph, node, *{"Add": (1, value), "Sub": shift_sub, "Mul": (value, 0), "Div": (1 / value, 0)}[node.op_type])
-
-
-def affine(graph: Graph, node: onnx.NodeProto, factor: Any, shift: Any) -> None:
-    """A step; together with the affine one before it where nothing else reads that."""
-    graph.append("affine", node, factor, shift)
-    *_, before, step = [None, None, *graph.steps]
-    if before and before.function == "affine" and step.inputs == [before.output] and graph.is_private(before.output):
-        step.inputs, step.shift = before.inputs, before.shift * step.factor + step.shift
-        step.factor = before.factor * step.factor
-        graph.steps.pop(-2)
-
-
-def batch_normalization(graph: Graph, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
-    weight, bias, mean, variance = (graph.constant(node, index).astype(np.float64) for index in range(1, 5))
-    factor = weight / np.sqrt(variance + attributes.get("epsilon", 1e-5))
-    affine(graph, node, factor, bias - mean * factor)
-
-
-def convolution(graph: Graph, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
-    weight, bias = graph.constant(node, 1), graph.constant(node, 2, 0.0)
-    pads = attributes.get("pads", [0, 0, 0, 0])
-    if weight.ndim != 4 or pads[:2] != pads[2:]:
-        raise unknown(node)
-    window = window_of(node, attributes, weight.shape[2:])
-    graph.append("convolve", node, 1.0, bias, weight=weight, window=window, groups=attributes.get("group", 1))
-
-
-def dense(graph: Graph, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
-    """Gemm and MatMul with a constant matrix: a convolution whose window is the whole map."""
-    matrix, source = graph.constant(node, 1), graph.maps.get(graph.root(node.input[0]))
-    rows = matrix if attributes.get("transB") else matrix.T
-    if attributes.get("transA") or matrix.ndim != 2 or source is None or rows.shape[1] != source.size:
-        raise unknown(node)
-    weight = attributes.get("alpha", 1.0) * rows.reshape(-1, *source.shape)
-    bias = attributes.get("beta", 1.0) * graph.constant(node, 2, np.zeros(1))
-    graph.append("convolve", node, 1.0, bias, weight=weight, window=Window(source.shape[1:]))
-
-
-def pooling(graph: Graph, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
-    """MaxPool, in the convolution before it where nothing else reads that; AveragePool."""
-    window = window_of(node, attributes, attributes["kernel_shape"])
-    before, name = graph.steps[-1], graph.root(node.input[0])
-    if node.op_type == "AveragePool":
-        graph.append("pool_average", node, window=window, counts_padding=bool(attributes.get("count_include_pad")))
-    elif before.function == "convolve" and before.output == name and graph.reads(name) == 1 and before.pool == Window():
-        before.pool, before.output = window, node.output[0]
-        graph.maps[before.output].low, graph.maps[before.output].high = graph.maps[name].low, graph.maps[name].high
-    else:
-        graph.append("pool_max", node, window=window)
-
-
-def global_average(graph: Graph, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
-    """GlobalAveragePool, and ReduceMean over height and width."""
-    axes = [2, 3] if node.op_type == "GlobalAveragePool" else sorted(graph.constant(node, 1, np.zeros(0)) % 4)
-    shape = graph.maps[graph.root(node.input[0])].shape
-    if list(axes) != [2, 3]:
-        raise unknown(node)
-    graph.append("pool_average", node, window=Window(shape[1:], shape[1:]))
-
-
-def pad(graph: Graph, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
-    """Zeros around a map, or a map without its outer rings: a window of one place that may lie outside."""
-    above, left = (int(each) for each in graph.constant(node, 1)[2:4])
-    if attributes.get("mode", b"constant") != b"constant" or np.any(graph.constant(node, 2, 0)):
-        raise unknown(node)
-    graph.append("pool_average", node, window=Window(padding=(above, left)), counts_padding=True)
-
-
-def concatenate(graph: Graph, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
-    """Maps one after another, as channels of one."""
-    if attributes["axis"] not in (1, -3):
-        raise unknown(node)
-    first = 0
-    for name in map(graph.root, node.input):
-        channels = graph.maps[name].shape[0]
-        graph.steps.append(
-            Step("affine", [name], node.output[0], spread(1, channels), spread(0, channels), first=first)
-        )
-        first += channels
-
-
-def clip(graph: Graph, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
-    """Relu and Clip: a bound of the map where it is made, or of a copy where something reads it as it was."""
-    low = 0.0 if node.op_type == "Relu" else float(graph.constant(node, 1, -np.inf))
-    high = np.inf if node.op_type == "Relu" else float(graph.constant(node, 2, np.inf))
-    clipped, name = graph.maps[node.output[0]], graph.root(node.input[0])
-    if graph.reads(name) > 1 or name == "pixels":
-        graph.append("affine", node)
-    else:
-        graph.aliases[node.output[0]] = name
-        graph.maps[name].largest, clipped = clipped.largest, graph.maps[name]
-    clipped.low, clipped.high = max(clipped.low, low), min(clipped.high, high)
-
-
-def sigmoid(graph: Graph, node: onnx.NodeProto, _: dict[str, Any]) -> None:
-    graph.append("sigmoid", node)
-
-
-def window_of(node: onnx.NodeProto, attributes: dict[str, Any], size: Any) -> Window:
-    """The window of a convolution or a pool."""
-    if attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
-        raise unknown(node)
-    padding = attributes.get("pads", [0, 0, 0, 0])[:2]
-    pairs = (size, attributes.get("strides", (1, 1)), padding, attributes.get("dilations", (1, 1)))
-    if any(len(pair) != 2 for pair in pairs):
-        raise unknown(node)
-    return Window(*(tuple(map(int, pair)) for pair in pairs))
-
-
-OPERATORS: dict[str, Callable] = {
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), arithmetic),
-    **dict.fromkeys(("Gemm", "MatMul"), dense),
-    **dict.fromkeys(("Relu", "Clip"), clip),
-    **dict.fromkeys(("MaxPool", "AveragePool"), pooling),
-    **dict.fromkeys(("GlobalAveragePool", "ReduceMean"), global_average),
-    "BatchNormalization": batch_normalization,
-    "Concat": concatenate,
-    "Conv": convolution,
-    "Pad": pad,
-    "Sigmoid": sigmoid,
+OPERATORS: dict[str, Callable[[Graph, NodeProto, list[str], Attributes], Step]] = {
+    **dict.fromkeys(("Add", "Mul"), Graph.combination),
+    **dict.fromkeys(("AveragePool", "GlobalAveragePool", "ReduceMean"), Graph.average_pool),
+    **dict.fromkeys(("Conv", "Gemm", "MatMul"), Graph.convolution),
+    "MaxPool": Graph.max_pool,
+    "Pad": Graph.pad,
 }
 
 
-def quantize(content: bytes, pixels: Array) -> tuple[Graph, int]:
-    """(a graph's steps and maps, elements of the buffer that holds all maps). `content` is an ONNX file's, `pixels` are
-    the calibration images, bytes [N, 1, H, W]."""
-    graph = Graph(content, pixels)
-    for step in graph.steps:
-        if step.weight is not None:  # no sum of products may leave 32 bits
-            source = graph.maps[step.inputs[0]]
-            source.limit = min(source.limit, SUM_LIMIT // (WEIGHT_LIMIT * step.weight[0].size))
-    return graph, place(graph)
+def require(node: NodeProto, condition: Any) -> None:
+    """Raises Unavailable for a node that has no step."""
+    if not condition:
+        raise Unavailable(
+            f"it has no step for the operator {node.op_type} as {node.output[0]!r} uses it; it knows "
+            f"{', '.join(sorted({*OPERATORS, *FUNCTIONS, *VIEWS}))}"
+        )
 
 
-def place(graph: Graph) -> int:
-    """Give every map the lowest place in the buffer where nothing lies that is still to be read; how long it is."""
-    last = {name: index for index, step in enumerate(graph.steps) for name in step.inputs}
-    last[graph.output] = len(graph.steps)
-    placed = {"pixels"}
-    for index, step in enumerate(graph.steps):
-        made = graph.maps[step.output]
-        if step.output not in placed:  # a map of several steps has its place already
-            replaced = {name for name in step.inputs if step.function in IN_PLACE and last[name] == index}
-            replaced = {name for name in replaced if graph.maps[name].size == made.size}
-            living = [graph.maps[name] for name in placed - replaced if last.get(name, -1) >= index]
-            for other in sorted(living, key=lambda other: other.offset):
-                if made.offset + made.size > other.offset:
-                    made.offset = max(made.offset, other.offset + other.size)
-            placed.add(step.output)
-    return max(graph.maps[name].offset + graph.maps[name].size for name in placed)
+def window_of(node: NodeProto, attributes: Attributes, size: Any) -> Window:
+    """The window of a convolution or a pool. Rows and columns at its end are left to the shape of the output."""
+    is_plain = attributes.get("auto_pad", b"NOTSET") == b"NOTSET" and set(attributes.get("dilations", [1])) == {1}
+    require(node, is_plain and len(size) == 2)
+    pairs = size, attributes.get("strides", (1, 1)), attributes.get("pads", (0, 0))[:2]
+    return Window(*map(tuple, pairs))
+
+
+def measured_values(content: bytes, pixels: Array) -> dict[str, Value]:
+    """{name: value} of what a graph makes of each image."""
+    model = onnx.load_from_string(content)
+    names = [name for node in model.graph.node for name in node.output]
+    model.graph.ClearField("output")
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = onnx_format.session(model.SerializeToString())
+    values = {"pixels": Value(pixels.shape[1:], 255.0, 4)}
+    for start in range(0, len(pixels), BATCH_IMAGES):
+        arrays = session.run(names, {"pixels": pixels[start : start + BATCH_IMAGES]})
+        for name, array in zip(names, arrays, strict=True):
+            largest = max(float(np.abs(array).max()), values[name].largest if name in values else 0.0)
+            values[name] = Value((*array.shape[1:], 1, 1)[:3], largest, array.ndim)
+    return values
+
+
+def place_maps(steps: dict[str, Step], output: str) -> int:
+    """Give every map a place in the buffer where nothing lies that is still to be read, the largest first; how long the
+    buffer is. A map that is made value by value takes the place of the one that it is made of."""
+    last_read = {name: index for index, step in enumerate(steps.values()) for name in step.inputs}
+    last_read[output] = len(steps)
+    homes: dict[str, str] = {}  # {map: the first one in its place}
+    lives: dict[str, set[int]] = {}  # {home: the steps during which its place is in use}
+    for index, (name, step) in enumerate(steps.items()):
+        is_pointwise = step.inputs and step.window == step.pool == ONE_PLACE and step.groups == len(step.weight)
+        homes[name] = homes[step.inputs[0]] if is_pointwise and last_read[step.inputs[0]] == index else name
+        lives.setdefault(homes[name], set()).update(range(index, last_read[name] + 1))
+    placed: list[str] = []
+    for home in sorted(lives, key=lambda home: -steps[home].size):
+        size, others = steps[home].size, [steps[other] for other in placed if lives[home] & lives[other]]
+        for end in sorted([0, *(other.offset + other.size for other in others)], reverse=True):
+            if all(end + size <= other.offset or end >= other.offset + other.size for other in others):
+                steps[home].offset = end  # the lowest that is free
+        placed.append(home)
+    for name, home in homes.items():
+        steps[name].offset = steps[home].offset
+    return max(step.offset + step.size for step in steps.values())

@@ -14,17 +14,17 @@ import safetensors.torch
 from torch import nn
 
 from model import Normalize, build
-from recipes import Recipe, change, differences
+from recipes import Recipe, differences, from_stored
 from results import Result, final_figures
-
-REMEDY = "make export writes it again"
 
 
 def write(folder: Path, model: nn.Module, state: dict[str, Any], result: Result) -> None:
     """Write the three files of a deployable model, its checkpoint's state and its finished run's results."""
     normalize, network = model
+    recipe = from_stored(result["recipe"])
+    part, accuracy, interval, loss = final_figures(result)
     config = {
-        "architecture": state["recipe"]["architecture"],
+        "architecture": recipe.architecture,
         "classes": state["classes"],
         "input_shape": list(state["input_shape"]),
         "normalize": {"mean": normalize.mean, "std": normalize.std},
@@ -32,35 +32,19 @@ def write(folder: Path, model: nn.Module, state: dict[str, Any], result: Result)
         "seed": state["seed"],
     }
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    figures = {"part": part, "accuracy": accuracy, "interval": interval, "loss": loss}
+    settings = differences(recipe, Recipe(name=recipe.name))
+    text = Path(__file__).with_name("model_card.md.jinja").read_text(encoding="utf-8")
+    card = jinja2.Template(text, trim_blocks=True, keep_trailing_newline=True)
+    card = card.render(result=result, config=config, settings=settings, **figures)
     files.write_json(folder / "config.json", config)
     files.replace_file(folder / "model.safetensors", safetensors.torch.save(weights, {"format": "pt"}))
-    files.replace_file(folder / "README.md", card(result, config).encode())
-
-
-def card(result: Result, config: dict[str, Any]) -> str:
-    """The model card: front matter for the hub, figures, use."""
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    recipe = change(Recipe(), result["recipe"])
-    part, accuracy, interval, loss = final_figures(result)
-    return environment.get_template("model_card.md.jinja").render(
-        result=result,
-        config=config,
-        part=part,
-        accuracy=accuracy,
-        interval=interval,
-        loss=loss,
-        settings=differences(recipe, Recipe(name=recipe.name)),
-    )
+    files.replace_file(folder / "README.md", card.encode())
 
 
 def load(folder: Path) -> nn.Module:
     """The deployable model in a folder, in evaluation mode: pixels in 0..1, [N, 1, H, W], to logits."""
-    config = files.read_json(folder / "config.json", REMEDY)
+    config = files.read_json(folder / "config.json", "make export writes it again")
     network = build(config["architecture"], len(config["classes"]))
     network.load_state_dict(safetensors.torch.load(files.read(folder / "model.safetensors")))
     return nn.Sequential(Normalize(**config["normalize"]), network).eval()

@@ -17,11 +17,7 @@ import numpy as np
 from deployment.sheet import channels, crop, shrink, square
 
 SIDE = 800  # pixels, longer side of the picture in which strokes are looked for
-# Of the longer side: how far the paper is looked for around ink. The last is wider than any stroke, the others leave
-# out more of a shadow.
-REACHES = (0.06, 0.15, 0.4)
-HELD = 0.99  # of what is as black as the sharpest edges has at least half of its ink there: wider strokes have less
-SHARPEST = 0.99  # of all places are less sharp
+REACH = 0.4  # of the longer side: how far the paper is looked for around ink, wider than any stroke
 FEW_PIXELS = 200  # the longer side of a picture in which a stroke is a few pixels wide
 DARKEST_PAPER = 0.3  # of the brightest: in deeper shadow no ink is amplified
 FAINTEST = 0.06  # ink that can be told from the paper
@@ -52,11 +48,9 @@ class Piece(NamedTuple):
     def is_flat(self) -> bool:
         return self.height < 0.2 * self.width
 
-    def overlap(self, other: "Piece") -> tuple[int, int]:
-        """How much of both boxes is side by side, (horizontally, vertically), in pixels."""
-        x = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
-        y = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
-        return max(0, x), max(0, y)
+    def touches_frame(self, shape: tuple[int, ...]) -> bool:
+        height, width = shape
+        return self.x == 0 or self.y == 0 or self.x + self.width == width or self.y + self.height == height
 
 
 def find(picture: np.ndarray) -> tuple[np.ndarray, float]:
@@ -66,8 +60,8 @@ def find(picture: np.ndarray) -> tuple[np.ndarray, float]:
     dark = dark_channel(sheet)
     if max(dark.shape) > FEW_PIXELS:
         dark = cv2.GaussianBlur(dark, (0, 0), 1)
-    strokes(ink_of(dark, REACHES[-1], goes_on=True))  # a bare page that only grows darker towards its edge has none
-    ink = narrowest(dark, is_cut)
+    strokes(ink_of(dark, goes_on=True))  # a bare page that only grows darker towards its edge has none
+    ink = ink_of(dark, is_cut)
     mask = without_lines(strokes(ink))
     digit = one_digit(mask, ink)
     width = stroke_width(digit)
@@ -102,21 +96,10 @@ def dark_channel(picture: np.ndarray) -> np.ndarray:
     return max(choices, key=lambda choice: choice[0])[1]
 
 
-def narrowest(dark: np.ndarray, goes_on: bool) -> np.ndarray:
-    """The ink by the narrowest reach that is wider than the strokes, and their crossings: where there is as much as at
-    the sharpest edges, which are theirs, there is nearly everywhere at least half as much as by the widest."""
-    edges = cv2.morphologyEx(dark, cv2.MORPH_GRADIENT, square(5))
-    sharp = edges >= max(1, np.quantile(edges, SHARPEST))
-    reaches = REACHES if max(dark.shape) > FEW_PIXELS else REACHES[-1:]
-    inks = [ink_of(dark, reach, goes_on) for reach in reaches]
-    black = inks[-1] >= 0.75 * np.quantile(inks[-1][sharp], 0.9)
-    return next(ink for ink in inks if (ink[black] >= inks[-1][black] / 2).mean() >= HELD)
-
-
-def ink_of(dark: np.ndarray, reach: float, goes_on: bool) -> np.ndarray:
-    """How much darker each pixel is than the paper within reach: float32 [H, W], about 0 on the paper, 1 at the
-    darkest. A sheet that was cut out goes on beyond its edge: dark strips there are no strokes."""
-    size = odd(reach * max(dark.shape))
+def ink_of(dark: np.ndarray, goes_on: bool) -> np.ndarray:
+    """How much darker each pixel is than the paper around it: float32 [H, W], about 0 on the paper, 1 at the darkest.
+    A sheet that was cut out goes on beyond its edge: dark strips there are no strokes."""
+    size = odd(REACH * max(dark.shape))
     margin = size // 2 if goes_on else 0
     padded = cv2.copyMakeBorder(dark, *(margin,) * 4, cv2.BORDER_REPLICATE)
     paper = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, square(size))
@@ -135,20 +118,14 @@ def strokes(ink: np.ndarray) -> np.ndarray:
     most = np.quantile(visible, 0.9)
     strong = ink > max(faintest, STRONG * most)
     labels, pieces = connected(ink > max(faintest, WEAK * most))
-    inner = [not touches_frame(piece, ink.shape) for piece in pieces]
-    continued = np.isin(labels, [label for label in np.unique(labels[strong]) if label and inner[label - 1]])
-    return strong | continued
+    inner = [label for label, piece in pieces.items() if not piece.touches_frame(ink.shape)]
+    return strong | np.isin(labels, np.intersect1d(labels[strong], inner))
 
 
-def connected(mask: np.ndarray) -> tuple[np.ndarray, list[Piece]]:
-    """(labels [H, W], the pieces of a mask); piece i has label i + 1."""
+def connected(mask: np.ndarray) -> tuple[np.ndarray, dict[int, Piece]]:
+    """(labels [H, W], {label: piece} of the pieces of a mask)."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    return labels, [Piece(*map(int, row)) for row in stats[1:]]
-
-
-def touches_frame(piece: Piece, shape: tuple[int, ...]) -> bool:
-    x, y, width, height, _ = piece
-    return x == 0 or y == 0 or x + width == shape[1] or y + height == shape[0]
+    return labels, {label: Piece(*map(int, row)) for label, row in enumerate(stats[1:], 1)}
 
 
 def stroke_width(mask: np.ndarray) -> float:
@@ -159,11 +136,12 @@ def stroke_width(mask: np.ndarray) -> float:
 
 def without_lines(mask: np.ndarray) -> np.ndarray:
     """A mask without printed lines: those that span the page are worn away, with all that is thinner."""
-    kept = mask
-    for size in range(2, odd(2 * THINNEST_LINE * max(mask.shape))):
+    height, width = mask.shape
+    widest, kept = THINNEST_LINE * max(mask.shape), mask
+    for size in range(2, odd(2 * widest)):
         labels, pieces = connected(kept)
-        spanning = [i + 1 for i, piece in enumerate(pieces) if spans(piece, mask.shape)]
-        if not spanning or stroke_width(np.isin(labels, spanning)) > THINNEST_LINE * max(mask.shape):
+        spanning = [label for label, piece in pieces.items() if piece.width == width or piece.height == height]
+        if not spanning or stroke_width(np.isin(labels, spanning)) > widest:
             return kept
         worn = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disc(size)) > 0
         if not worn.any():  # it was as thin everywhere: a digit that fills its picture
@@ -172,25 +150,31 @@ def without_lines(mask: np.ndarray) -> np.ndarray:
     return kept
 
 
-def spans(piece: Piece, shape: tuple[int, ...]) -> bool:
-    return piece.width == shape[1] or piece.height == shape[0]
-
-
 def one_digit(mask: np.ndarray, ink: np.ndarray) -> np.ndarray:
-    """The one digit of a mask with its parts, bool [H, W]. Raises UserError for none, and for more than one."""
+    """The one digit of a mask with its parts, bool [H, W]. Raises UserError for none, for more than one, and for what
+    no digit is in size or shape."""
     labels, pieces = candidates(mask, ink)
-    main = largest(pieces)
+    if not pieces:
+        raise UserError(f"shows no digit, the page has no strokes: {DARKER}")
+    main = max(pieces, key=lambda label: pieces[label].area * (0.1 if pieces[label].is_flat else 1))
     distances = cv2.distanceTransform((labels != main).astype(np.uint8), cv2.DIST_L2, 5)
     parts, digits = [main], 1
-    for label, piece in pieces.items():
-        gap = (float(distances[labels == label].min()) - 1) / pieces[main].length
-        if label == main:
-            continue
-        if is_another(pieces[main], piece, gap):
+    for label in pieces.keys() - {main}:
+        digit, piece = pieces[main], pieces[label]
+        gap = (float(distances[labels == label].min()) - 1) / digit.length
+        is_below = piece.is_flat and piece.y >= digit.y + 0.9 * digit.height
+        is_underline = is_below and piece.width > 0.5 * digit.width and gap > 0.03
+        if is_another(digit, piece, gap):
             digits += 1
-        elif gap <= 0.25 and not is_underline(pieces[main], piece, gap):
+        elif gap <= 0.25 and not is_underline:
             parts.append(label)
-    digit = checked(np.isin(labels, parts))
+    digit = np.isin(labels, parts)
+    *_, width, height = cv2.boundingRect(digit.astype(np.uint8))
+    if max(width, height) < SMALLEST:
+        raise UserError(f"shows no digit, only specks of {max(width, height)} pixels: {DARKER}")
+    if width > WIDEST * height:
+        wide = f"shows no digit: the strokes are {width / height:.1f} times as wide as high"
+        raise UserError(f"{wide}; cut out one digit, or turn the picture upright")
     if digits > 1:
         raise UserError(f"shows {digits} digits, one is read at a time: cut out one, or photograph one alone")
     return digit
@@ -198,20 +182,18 @@ def one_digit(mask: np.ndarray, ink: np.ndarray) -> np.ndarray:
 
 def candidates(mask: np.ndarray, ink: np.ndarray) -> tuple[np.ndarray, dict[int, Piece]]:
     """(labels [H, W], {label: piece} of what may be a digit, or part of one): no specks, no shade; what touches the
-    picture's edge only where nothing else is as good."""
-    labels, found = connected(mask)
-    least = 0.003 * max((piece.area for piece in found), default=0)
-    pieces = {label: piece for label, piece in enumerate(found, 1) if piece.area >= least}
-    pieces = {label: piece for label, piece in pieces.items() if not is_shade(labels == label, mask, ink)}
-    inner = {label: piece for label, piece in pieces.items() if not touches_frame(piece, mask.shape)}
-    longest, longest_inner = (max((each.length for each in some.values()), default=0) for some in (pieces, inner))
-    is_enough = longest_inner >= min(0.05 * max(mask.shape), 0.3 * longest)
-    return labels, inner if inner and is_enough else pieces
+    picture's edge only where there is nothing else."""
+    labels, pieces = connected(mask)
+    least = 0.003 * max((piece.area for piece in pieces.values()), default=0)
+    pieces = {label: piece for label, piece in pieces.items() if piece.area >= least}
+    pieces = {label: piece for label, piece in pieces.items() if not is_shade(piece, labels == label, mask, ink)}
+    inner = {label: piece for label, piece in pieces.items() if not piece.touches_frame(mask.shape)}
+    return labels, inner or pieces
 
 
-def is_shade(part: np.ndarray, mask: np.ndarray, ink: np.ndarray) -> bool:
+def is_shade(piece: Piece, part: np.ndarray, mask: np.ndarray, ink: np.ndarray) -> bool:
     """Whether ink has no edge: beside a stroke, half its width away, there is next to none."""
-    x, y, width, height = cv2.boundingRect(part.astype(np.uint8))
+    x, y, width, height, _ = piece
     size = odd(max(3, 0.5 * stroke_width(part[y : y + height, x : x + width])))
     margin = 2 * size
     place = np.s_[max(0, y - margin) : y + height + margin, max(0, x - margin) : x + width + margin]
@@ -220,40 +202,14 @@ def is_shade(part: np.ndarray, mask: np.ndarray, ink: np.ndarray) -> bool:
     return beside.size > 0 and np.median(beside) > SHADE * np.median(ink[part])
 
 
-def largest(pieces: dict[int, Piece]) -> int:
-    """The label of the piece of most area, flat ones last. Raises UserError where there is none."""
-    if not pieces:
-        raise UserError(f"shows no digit, the page has no strokes: {DARKER}")
-    by_area = sorted(pieces, key=lambda label: pieces[label].area)
-    upright = [label for label in by_area if not pieces[label].is_flat]
-    return upright[-1] if upright and pieces[upright[-1]].area >= 0.1 * pieces[by_area[-1]].area else by_area[-1]
-
-
 def is_another(main: Piece, piece: Piece, gap: float) -> bool:
     """Whether a piece is a digit of its own: tall, and apart; digits in one line are more apart than a digit's parts.
     `gap` is the least distance between both, by the length of the main one."""
     tall = piece.height >= 0.5 * main.height or (piece.length >= 0.5 * main.length and not piece.is_flat)
-    across, down = main.overlap(piece)
+    across = max(0, min(main.x + main.width, piece.x + piece.width) - max(main.x, piece.x))
+    down = max(0, min(main.y + main.height, piece.y + piece.height) - max(main.y, piece.y))
     narrower = min(main.width, piece.width)
     in_line = down >= 0.8 * max(main.height, piece.height) and across < 0.1 * narrower
     nested = across * down > 0.5 * piece.width * piece.height
     least = 0.05 if in_line else 0.15 if across < 0.5 * narrower else 0.25
     return tall and not nested and gap > least
-
-
-def is_underline(main: Piece, piece: Piece, gap: float) -> bool:
-    below = piece.y >= main.y + 0.9 * main.height
-    return piece.is_flat and below and piece.width > 0.5 * main.width and gap > 0.03
-
-
-def checked(digit: np.ndarray) -> np.ndarray:
-    """A digit's mask. Raises UserError where nothing that size or shape is a digit."""
-    *_, width, height = cv2.boundingRect(digit.astype(np.uint8))
-    if max(width, height) < SMALLEST:
-        raise UserError(f"shows no digit, only specks of {max(width, height)} pixels: {DARKER}")
-    if width > WIDEST * height:
-        raise UserError(
-            f"shows no digit: the strokes are {width / height:.1f} times as wide as high; "
-            "cut out one digit, or turn the picture upright"
-        )
-    return digit
