@@ -1,239 +1,279 @@
 """The benchmark: this project beside the published systems, in one run, on the same machine and images.
 
-    python -m experiments.benchmark [--quick] [--data data]     tables, results/records/bench.json and bench.png
+    python -m experiments.benchmark [--quick] [--data data]     tables, and results/records/bench.json
 
-The way each system is trained elsewhere (published.py, lightning_loop.py) and this project's way take turns, for
-seconds at a time and in several rounds, so that a machine whose speed drifts drifts for all. Seconds per epoch are
-those of all training images at the speed of such a slice.
+The way each system is trained elsewhere and this project's way take turns, for seconds at a time and in several rounds,
+so that a machine whose speed drifts drifts for all. Seconds per epoch are those of all training images at the speed of
+such a slice. A training passes its epochs, iterables of batches (images, labels), through `take`, which ends with the
+slice.
+
+Elsewhere is what others write: PIL transforms image by image, a DataLoader, and torch's defaults. The published systems
+that are recipes here have two workers and look at the loss in every step, as their progress bars do. pytorch/examples'
+mnist has no workers, and prints every tenth loss. The recipe `default` is trained as one writes it with PyTorch
+Lightning: logger, progress bar and checkpoints are off; EMA and selection are left out. So are the published schedules,
+on which the speed does not depend.
 """
 
 import contextlib
 import functools
 import itertools
+import logging
 import math
-import statistics
+import os
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
-from unittest import mock
 
-from support import cli, devices, files, processor
+from support import cli, devices, files
 
 import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+from torchvision import datasets, transforms
+from tqdm import tqdm
 
-import augmentation
-import checkpoint
 import data
 import environment
 import model as models
 import recipes
 import results
 import train
-from evaluate import evaluate
-from experiments import published, records, tables
-from experiments.busy_loops import busy_loops
-from experiments.stopwatch import Stopwatch
-from trainer import Trainer
+from experiments import records, tables
+from trainer import Trainer, build_scheduler
 
-ENDLESS = 1000  # epochs, of which a slice is looked at
-LIGHTNING = "lightning"
+Take = Callable[[Iterable[Iterable[tuple]]], Iterator[tuple]]
+WORKERS = 2
+EXAMPLES, LIGHTNING, LIGHTNING_RECIPE = "pytorch/examples", "lightning", "default"
+EPOCHS = {EXAMPLES: 14, LIGHTNING: recipes.RECIPES[LIGHTNING_RECIPE].epochs}
+TO_TENSOR = transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))
+TRANSFORMS = {
+    "erav3": [
+        transforms.RandomRotation(15),
+        transforms.RandomAffine(0, translate=(0.1, 0.1), scale=(0.9, 1.1), shear=5),
+        transforms.ColorJitter(brightness=0.2, contrast=0.2),
+    ],
+    "mnist-ops": [transforms.RandomRotation(18), transforms.RandomAffine(0, scale=(0.8, 1.2))],
+    "mnist-7824": [],
+    "skeleton-510k": [],
+    "mnist-experiment": [transforms.RandomRotation(7, fill=1)],
+    "mnist-experiment-aug": [  # new pixels are black here: filling from the nearest border is not in torchvision
+        transforms.RandomAffine(10, translate=(0.1, 0.1), scale=(0.9, 1.1), shear=math.degrees(0.1))
+    ],
+}
+ENDLESS = 1000  # epochs, of which a slice is timed
+WARM_UP_BATCHES = 3  # wait for loaders and caches: not timed
 OWN = ("default", "fast")  # the others are for size, not for speed
-HERE = {**{name: name for name in (*recipes.PUBLISHED, *OWN)}, LIGHTNING: "default"}  # {system: its recipe}
+HERE = {name: name for name in (*recipes.PUBLISHED, *OWN)} | {LIGHTNING: LIGHTNING_RECIPE}  # {system: its recipe}
+SPIN_COUNTS = 1000, 10_000, 100_000
+BUSY_LOOP = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): sum(range(100_000))"  # ends with its parent, too
 
 
-class SliceTrainer(Trainer):
-    """A trainer that stops where a stopwatch says so."""
+def build(name: str, augmentation: list, data_dir: str) -> tuple[DataLoader, nn.Module, torch.optim.Optimizer]:
+    """A recipe's DataLoader, of images augmented by these transforms of torchvision, its model and its optimizer."""
+    recipe, steps = recipes.get_recipe(name), [*augmentation, *TO_TENSOR]
+    if recipe.random_erasing:
+        steps.append(transforms.RandomErasing(recipe.random_erasing))
+    images = datasets.MNIST(data_dir, transform=transforms.Compose(steps))
+    training = Subset(images, range(len(images) - recipe.validation_images))
+    loader = DataLoader(training, recipe.batch_size, shuffle=True, num_workers=WORKERS)
+    model = models.build(recipe.architecture, len(data.get_dataset(recipe.dataset).classes))
+    if recipe.optimizer == "adagrad":
+        return loader, model, torch.optim.Adagrad(model.parameters(), recipe.learning_rate)
+    settings = {"weight_decay": recipe.weight_decay, "nesterov": recipe.nesterov}
+    return loader, model, torch.optim.SGD(model.parameters(), recipe.learning_rate, recipe.momentum, **settings)
 
-    class Done(Exception):
-        """The slice is over."""
 
-    def batches(self, epoch: int) -> Iterator[tuple]:
-        for batch in itertools.chain.from_iterable(
-            super(SliceTrainer, self).batches(n) for n in itertools.count(epoch)
-        ):
-            yield batch
-            if self.stopwatch.add(batch[-1]):
-                raise self.Done
+def examples_model() -> nn.Module:
+    """The network of pytorch/examples' mnist, 1,199,882 parameters."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.25)),
+        *(nn.Flatten(), nn.Linear(9216, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10)),
+    )
 
-    def run(self, stopwatch: Stopwatch) -> None:
-        """Train until the slice is over."""
-        self.stopwatch = stopwatch
-        with contextlib.suppress(self.Done):
-            train.train(self, None, Path(), lambda: None)
+
+def build_examples(data_dir: str) -> tuple[DataLoader, nn.Module, torch.optim.Optimizer]:
+    """The same of pytorch/examples' mnist, with its own settings for a CPU, where it does not shuffle."""
+    loader, model = DataLoader(datasets.MNIST(data_dir, transform=transforms.Compose(TO_TENSOR)), 64), examples_model()
+    return loader, model, torch.optim.Adadelta(model.parameters(), 1.0)
+
+
+def train_as_published(builder: Callable[[str], tuple], look_every: int, data_dir: str, take: Take) -> None:
+    """Train what a builder makes, looking at the loss of every so many steps."""
+    loader, model, optimizer = builder(data_dir)
+    for step, (images, labels) in enumerate(take(itertools.repeat(loader))):
+        optimizer.zero_grad()
+        loss = functional.nll_loss(torch.log_softmax(model(images), 1), labels)
+        loss.backward()
+        optimizer.step()
+        if step % look_every == 0:
+            loss.item()
+
+
+def train_with_lightning(data_dir: str, take: Take) -> None:
+    """Train a recipe with Lightning's Trainer."""
+    import lightning.pytorch as lightning  # seconds that a mistyped flag need not wait for
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+            images, labels = batch
+            return functional.cross_entropy(self.model(images), labels, label_smoothing=recipe.label_smoothing)
+
+        def configure_optimizers(self) -> dict:
+            scheduler = build_scheduler(recipe, optimizer, len(loader.dataset))
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    recipe = recipes.RECIPES[LIGHTNING_RECIPE]
+    scale = 1 - recipe.scale, 1 + recipe.scale
+    augmentation = [transforms.RandomAffine(recipe.degrees, (recipe.translate,) * 2, scale, recipe.shear)]
+    loader, model, optimizer = build(recipe.name, augmentation, data_dir)
+    off = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # what devices there are, and tips
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advises more workers
+        trainer = lightning.Trainer(accelerator="cpu", max_epochs=1, **off)
+        trainer.fit(Module(), take(itertools.repeat(loader)))
+
+
+BUILDERS = {name: functools.partial(build, name, augmentation) for name, augmentation in TRANSFORMS.items()}
+SYSTEMS = {name: functools.partial(train_as_published, builder, 1) for name, builder in BUILDERS.items()}
+SYSTEMS |= {EXAMPLES: functools.partial(train_as_published, build_examples, 10), LIGHTNING: train_with_lightning}
+
+
+class Slice:
+    """A slice of a training, of so many seconds after the warm-up: its images, and the seconds they took."""
+
+    def __init__(self, limit: float):
+        self.limit, self.images, self.seconds = limit, 0, 0.0
+
+    def take(self, epochs: Iterable[Iterable[tuple]]) -> Iterator[tuple]:
+        """The batches (images, labels, …) of a training, epoch after epoch, until the slice is over."""
+        for count, batch in enumerate(itertools.chain.from_iterable(epochs), 1):
+            yield batch  # and go on once it has been trained on
+            if count <= WARM_UP_BATCHES:
+                start = time.perf_counter()
+                continue
+            self.images, self.seconds = self.images + len(batch[1]), time.perf_counter() - start
+            if self.seconds > self.limit:
+                return
+
+
+def train_here(trainer: Trainer, take: Take) -> None:
+    """Train this project's way, in the loop of train.py."""
+    batches = take(map(trainer.batches, itertools.count(1)))
+    trainer.batches = lambda epoch: batches
+    train.train(trainer, None, on_epoch_end=lambda evaluation: None, max_steps=sys.maxsize)
+
+
+@contextlib.contextmanager
+def busy_loops(count: int) -> Iterator[list[subprocess.Popen]]:
+    """So many processes that each keep a core busy, ended at the end of the context."""
+    with contextlib.ExitStack() as stack:
+        loops = []
+        for _ in range(count):
+            loops.append(stack.enter_context(subprocess.Popen([sys.executable, "-c", BUSY_LOOP, str(os.getpid())])))
+            stack.callback(loops[-1].kill)
+        yield loops
 
 
 class Bench:
-    """The benchmark under way: the images, and how long to look."""
+    """The benchmark under way: the images, how often each thing is timed, and the seconds of a slice."""
 
     def __init__(self, data_dir: str, quick: bool):
         self.data_dir, self.quick = data_dir, quick
-        dataset = recipes.Recipe().dataset
-        self.images, self.test = (data.load(dataset, data_dir, part) for part in ("train", "test"))
+        self.images = data.load(recipes.Recipe().dataset, data_dir, "train")
         self.count = len(self.images) - recipes.Recipe().validation_images
-        self.rounds, self.limit, self.batches = (1, 0.5, 20) if quick else (3, 2.5, 60)
+        self.rounds, self.limit = (1, 0.5) if quick else (3, 2.5)
 
-    def trainer(self, name: str) -> SliceTrainer:
+    def turns(self, things: Iterable) -> Iterable:
+        """Each of some things to be timed, round after round."""
+        return tqdm(list(things) * self.rounds, unit="turn", disable=None)
+
+    def trainer(self, name: str) -> Trainer:
         """A recipe about to be trained on the CPU, on the images that all have here."""
         recipe = recipes.get_recipe(name, epochs=ENDLESS, dataset=recipes.Recipe().dataset)
-        return SliceTrainer(recipe, 0, torch.device("cpu"), self.images)
-
-    def seconds_per_epoch(self, training: Callable[[Stopwatch], None]) -> float:
-        """Those of a training, at the speed of a slice."""
-        stopwatch = Stopwatch(self.limit)
-        training(stopwatch)
-        return stopwatch.seconds_for(self.count)
+        return Trainer(recipe, 0, torch.device("cpu"), self.images)
 
     def speeds(self) -> dict[str, dict[str, list[float]]]:
         """{system: {"elsewhere": [seconds per epoch, a round each], "here": […]}}, the two in turns."""
-        from experiments import lightning_loop  # seconds that a mistyped flag need not wait for
-
-        elsewhere = {name: functools.partial(published.train, name) for name in recipes.PUBLISHED} | {
-            published.EXAMPLES: published.train_examples,
-            LIGHTNING: functools.partial(lightning_loop.train, HERE[LIGHTNING]),
-        }
-        speeds = {name: {} for name in dict.fromkeys((*elsewhere, *HERE))}
-        for turn in range(self.rounds):
-            for name, ways in speeds.items():
-                say(f"round {turn + 1} of {self.rounds}: {name}")
-                if name in elsewhere:
-                    training = functools.partial(elsewhere[name], self.data_dir)
-                    ways.setdefault("elsewhere", []).append(self.seconds_per_epoch(training))
-                if name in HERE:
-                    training = self.trainer(HERE[name]).run
-                    ways.setdefault("here", []).append(self.seconds_per_epoch(training))
+        speeds = {name: {} for name in (*SYSTEMS, *OWN)}
+        for name in self.turns(speeds):
+            trainings = {"elsewhere": functools.partial(SYSTEMS[name], self.data_dir)} if name in SYSTEMS else {}
+            if name in HERE:
+                trainings["here"] = functools.partial(train_here, self.trainer(HERE[name]))
+            for way, training in trainings.items():
+                timed = Slice(self.limit)
+                training(timed.take)
+                speeds[name].setdefault(way, []).append(timed.seconds / timed.images * self.count)
         return speeds
 
-    def parts(self, name: str) -> dict[str, float]:
-        """{part: seconds per epoch} of training, with all of it as "total", of one evaluation and of one checkpoint."""
-        trainer = self.trainer(name)
-        spent = dict.fromkeys(("augmentation", "forward", "backward", "optimizer", "EMA"), 0.0)
-
-        def timed(owner: Any, method: str, part: str) -> Any:
-            original = getattr(owner, method)
-
-            def call(*arguments, **options):
-                start = time.perf_counter()
-                try:
-                    return original(*arguments, **options)
-                finally:
-                    spent[part] += time.perf_counter() - start
-
-            return mock.patch.object(owner, method, call)
-
-        def clock_optimizer(sign: int) -> Callable:
-            return lambda *_: spent.update(optimizer=spent["optimizer"] + sign * time.perf_counter())
-
-        trainer.optimizer.register_step_pre_hook(clock_optimizer(-1))
-        trainer.optimizer.register_step_post_hook(clock_optimizer(1))
-        stopwatch = Stopwatch(math.inf, self.batches, lambda: spent.update(dict.fromkeys(spent, 0.0)))
-        with (
-            timed(augmentation, "augment", "augmentation"),
-            timed(trainer.model, "forward", "forward"),
-            timed(torch.Tensor, "backward", "backward"),
-            timed(models.EMA, "update", "EMA"),
-        ):
-            trainer.run(stopwatch)
-        parts = {part: seconds / stopwatch.images * self.count for part, seconds in spent.items()}
-        parts["total"] = stopwatch.seconds_for(self.count)
-        parts["evaluation"] = clock(lambda: evaluate(trainer.eval_model, self.test, trainer.classes))
-        with tempfile.TemporaryDirectory(dir=results.RECORDS) as folder:
-            state = trainer.state_dict() | {"epoch": 1}
-            parts["checkpoint"] = clock(lambda: checkpoint.save(folder, state, best=True))
-        return parts
-
-    def train(self, name: str, processes: int = 1, threads: int | None = None, **fields: Any) -> tuple[dict, float]:
-        """(results, seconds of the whole command) of a training from start to end, as processes of their own."""
-        with tempfile.TemporaryDirectory(dir=results.RUNS, prefix=".bench-") as folder:
-            flags = ["--recipe", name, "--data", self.data_dir, "--out", folder, "--device", "cpu"]
-            flags += [f"--{field}={value}" for field, value in fields.items()]
+    def train_fast(
+        self, *flags: str, processes: int = 1, threads: int = 0, spin_count: int = 0, loops: int = 0
+    ) -> dict[str, float]:
+        """{"training_time": …, "accuracy": …, "command": seconds of all of it} of a training of `fast` from start to
+        end, in so many processes of so many threads, which wait for each other for so many turns, beside busy loops."""
+        variables = {"GOMP_SPINCOUNT": str(spin_count)} if spin_count else {}
+        with tempfile.TemporaryDirectory(dir=results.RUNS, prefix=".bench-") as folder, busy_loops(loops):
+            flags = ["--recipe", "fast", "--data", str(self.data_dir), "--out", folder, "--device", "cpu", *flags]
             start = time.perf_counter()
-            with records.start_training(flags, threads or processor.threads(), processes) as process:
-                records.finish_training(process, name)
-            return results.read(folder), time.perf_counter() - start
+            with records.Training("fast", flags, threads or devices.threads(), processes, **variables) as training:
+                training.wait()
+                seconds = time.perf_counter() - start
+                training.warnings()
+            run = results.load(folder)
+        return {"training_time": run["training_time"], "accuracy": run["final_test_accuracy"], "command": seconds}
 
-    def scaling(self, name: str) -> list[tuple[int, int, list[float]]]:
-        """(processes, threads of each, [seconds of an epoch, a round each]) of a training on one core, two and so on,
-        by threads and by processes."""
-        counts = [2**power for power in range(min(processor.cores(), 32).bit_length())]  # processes share a batch
-        places = dict.fromkeys(place for count in counts for place in ((1, count), (count, 1)))
-        scaling = [(*place, []) for place in places]
-        for turn in range(self.rounds):
-            for processes, threads, seconds in scaling:
-                say(f"round {turn + 1} of {self.rounds}: {name} in {processes} processes of {threads} threads")
-                seconds.append(self.train(name, processes, threads, epochs=1)[0]["training_time"])
-        return scaling
-
-    def busy(self, name: str) -> list[dict[str, Any]]:
-        """[{"threads": …, "alone": [images/s, a round each], "beside": […]}] of a training with one thread and with
-        all, alone and beside as many busy loops as there are cores."""
-        rows = [{"threads": count, "alone": [], "beside": []} for count in sorted({1, processor.cores()})]
-        for turn in range(self.rounds):
-            for way, loops in (("alone", 0), ("beside", processor.cores())):
-                with busy_loops(loops):
-                    for row in rows:
-                        say(f"round {turn + 1} of {self.rounds}: {name} with {row['threads']} threads, {way}")
-                        torch.set_num_threads(row["threads"])
-                        row[way].append(self.count / self.seconds_per_epoch(self.trainer(name).run))
-        devices.prepare()
+    def busy(self) -> list[dict[str, Any]]:
+        """[{"processes": …, "threads": of each, "spin_count": …, "alone": [images/s, a round each], "beside": […]}] of
+        an epoch of `fast` on one core and on all, alone and beside as many busy loops as there are cores."""
+        cores = devices.cores()
+        places = [{"processes": 1, "threads": 1}]
+        if cores > 1:
+            places += [{"processes": 1, "threads": cores, "spin_count": count} for count in SPIN_COUNTS]
+            places += [{"processes": cores, "threads": 1}]
+        rows = [place | {"alone": [], "beside": []} for place in places]
+        for loops, (place, row) in self.turns(itertools.product((0, cores), zip(places, rows, strict=True))):
+            epoch = self.train_fast("--epochs=1", **place, loops=loops)
+            row["beside" if loops else "alone"].append(self.count / epoch["training_time"])
         return rows
 
     def measure(self) -> dict[str, Any]:
-        """The record."""
-        bench = {"speeds": self.speeds(), "whole": [], "parts": {}, "scaling": [], "busy": []}
-        for turn in range(0 if self.quick else self.rounds):
-            say(f"whole training of fast, {turn + 1} of {self.rounds}")
-            run, wall = self.train("fast", seed=turn)
-            figures = {"training_time": run["training_time"], "accuracy": run["final_test_accuracy"]}
-            bench["whole"].append(figures | {"command": wall})
-        for name in OWN:
-            say(f"where the time of {name} goes")
-            bench["parts"][name] = self.parts(name)
-        if not self.quick:
-            bench |= {"scaling": self.scaling("fast"), "busy": self.busy("fast")}
-        say("")
-        return bench | {
+        """The record. A quick one has no whole trainings."""
+        return {
+            "speeds": self.speeds(),
+            "whole": [] if self.quick else [self.train_fast(f"--seed={seed}") for seed in range(self.rounds)],
+            "busy": [] if self.quick else self.busy(),
             "images": self.count,
             "parameters": {name: self.trainer(recipe).total_parameters for name, recipe in HERE.items()}
-            | {published.EXAMPLES: models.count_parameters(published.examples_model())},
-            "epochs": {  # of what has no record
-                published.EXAMPLES: published.EXAMPLES_EPOCHS,
-                LIGHTNING: recipes.RECIPES[HERE[LIGHTNING]].epochs,
-            },
-            "environment": environment.describe(torch.device("cpu"), self.trainer("default").precision),
+            | {EXAMPLES: models.count_parameters(examples_model())},
+            "epochs": EPOCHS,  # of what has no record
+            "environment": environment.describe(torch.device("cpu"), recipes.Recipe().precision),
         }
-
-
-def clock(call: Callable[[], Any]) -> float:
-    """Seconds of a call: the median of three."""
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
-
-
-def say(text: str) -> None:
-    """Tell what is being measured, where a person is watching."""
-    if sys.stderr.isatty():
-        print(f"\r{text:60}", end="" if text else "\r", file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = cli.Parser(description="Measure this project beside the published systems.")
     parser.add_data()
     parser.add_argument("--quick", action="store_true", help="one short round, under a minute; writes no record")
+    parser.add_argument("--dirty", action="store_true", help="even of code that has changed since its commit")
     arguments = parser.parse_args(argv)
+    if not arguments.quick and not arguments.dirty:
+        records.refuse_uncommitted(environment.commit())
     devices.prepare()
     bench = Bench(arguments.data, arguments.quick).measure()
-    print(tables.render("speed", bench))
+    print(tables.render("speed", {"bench": bench}))
     if not arguments.quick:
         path = cli.project_path(str(results.RECORDS / "bench.json"))
         files.write_json(path, bench)
-        print(f"\n{path}, {tables.draw('bench.png', path.parent)}")
+        print(f"\n{path}\nnext: make readme")
     return 0
 
 

@@ -5,7 +5,7 @@ the seeds that two candidates share. Its p-values are corrected for the number o
 """
 
 import dataclasses
-import math
+import itertools
 import statistics
 
 from support import intervals
@@ -15,8 +15,6 @@ from scipy import stats
 import results
 
 SIGNIFICANT = 0.05
-POWER_80 = statistics.NormalDist().inv_cdf(0.8)
-MANY_SEEDS = 1000
 HEAD = ["candidate", "seeds", "accuracy %", "95 % interval", "minus the best", "95 % interval", "p (Holm)", "verdict"]
 
 
@@ -32,102 +30,56 @@ class Candidate:
     def mean(self) -> float:
         return statistics.mean(self.accuracies.values())
 
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """A candidate beside the best: its accuracy minus the best one's for each seed that both have, in points; the
-    p-value, first of this comparison alone, None where there is nothing to test."""
-
-    differences: list[float]
-    p: float | None
-
-    @property
-    def is_worse(self) -> bool:
-        return self.p is not None and self.p < SIGNIFICANT and statistics.mean(self.differences) < 0
-
-    @property
-    def seeds_needed(self) -> int | None:
-        """About how many seeds would tell a difference as large as this one at 5 %, four times of five; None where it
-        cannot be said."""
-        if self.p is None or not statistics.mean(self.differences):
-            return None
-        effect = statistics.mean(self.differences) / statistics.stdev(self.differences)
-        return math.ceil(((intervals.NORMAL_95 + POWER_80) / effect) ** 2 + intervals.NORMAL_95**2 / 2)
+    def differences(self, best: "Candidate") -> list[float]:
+        """Its accuracy minus the best one's, in points, for each seed that both have."""
+        return [self.accuracies[seed] - best.accuracies[seed] for seed in self.accuracies if seed in best.accuracies]
 
 
-def order(candidates: list[Candidate]) -> list[Candidate]:
-    """Candidates with the best mean first; pruned ones, whose mean is of fewer seeds, after all others."""
-    return sorted(candidates, key=lambda candidate: (candidate.is_pruned, -candidate.mean))
-
-
-def compare(candidate: Candidate, best: Candidate) -> Comparison:
-    """The comparison of a candidate with the best. Fewer than two seeds, or differences that do not vary, test
-    nothing."""
-    shared = sorted(candidate.accuracies.keys() & best.accuracies.keys())
-    differences = [candidate.accuracies[seed] - best.accuracies[seed] for seed in shared]
+def p_value(differences: list[float]) -> float | None:
+    """Of Student's test that the mean is 0. None for fewer than two differences, or for some that do not vary, which
+    test nothing."""
     if len(differences) < 2 or statistics.stdev(differences) < 1e-9:  # points: rounding alone
-        return Comparison(differences, None)
-    return Comparison(differences, float(stats.ttest_1samp(differences, 0).pvalue))
+        return None
+    return float(stats.ttest_1samp(differences, 0).pvalue)
 
 
-def holm(comparisons: list[Comparison]) -> list[Comparison]:
-    """The comparisons with p-values that hold for all of them together (Holm 1979)."""
-    tested = sorted((item for item in comparisons if item.p is not None), key=lambda item: item.p)
-    corrected, highest = {}, 0.0
-    for index, item in enumerate(tested):
-        highest = max(highest, min(1.0, (len(tested) - index) * item.p))
-        corrected[id(item)] = highest
-    return [dataclasses.replace(item, p=corrected.get(id(item))) for item in comparisons]
+def holm(p_values: list[float | None]) -> list[float | None]:
+    """The p-values that hold for all comparisons together (Holm 1979); None stays None."""
+    tested = sorted(p for p in p_values if p is not None)
+    steps = (min(1.0, (len(tested) - index) * p) for index, p in enumerate(tested))
+    corrected = dict(zip(tested, itertools.accumulate(steps, max), strict=True))
+    return [corrected.get(p) for p in p_values]
 
 
-def verdict(comparison: Comparison) -> str:
-    """What a comparison says, in a few words."""
-    if comparison.is_worse:
-        return "worse"
-    needed = comparison.seeds_needed
-    if needed is None:
-        return "not told apart"
-    count = f"about {needed}" if needed <= MANY_SEEDS else f"over {MANY_SEEDS:,}"
-    return f"not told apart: {count} seeds would"
-
-
-def shown_interval(interval: list[float] | None) -> str:
-    return f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "–"
-
-
-def rows(candidates: list[Candidate], comparisons: list[Comparison]) -> list[list[str]]:
-    """The rows of the table: the best one, then all others, each beside its comparison."""
-    cells = [
-        [
-            candidate.name,
-            f"{len(candidate.accuracies)}{', pruned' * candidate.is_pruned}",
-            f"{candidate.mean:.3f}",
-            shown_interval(intervals.mean_interval(list(candidate.accuracies.values()))),
-        ]
-        for candidate in candidates
+def mean_cells(values: list[float], sign: str = "") -> list[str]:
+    """The mean of some values and its 95 % interval, as cells of the table."""
+    interval = intervals.mean_interval(values)
+    return [
+        format(statistics.mean(values), f"{sign}.3f") if values else "–",
+        f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "–",
     ]
-    compared = [
-        [
-            f"{statistics.mean(item.differences):+.3f}" if item.differences else "–",
-            shown_interval(intervals.mean_interval(item.differences)),
-            "–" if item.p is None else f"{item.p:.3g}",
-            verdict(item),
-        ]
-        for item in comparisons
-    ]
-    return [left + right for left, right in zip(cells, [["", "", "", "best"], *compared], strict=True)]
 
 
 def report(candidates: list[Candidate]) -> str:
-    """The ranking as a table, and what of it is significant."""
-    ranked = order(candidates)
-    comparisons = holm([compare(candidate, ranked[0]) for candidate in ranked[1:]])
-    worse = sum(comparison.is_worse for comparison in comparisons)
+    """The ranking as a table, best mean first and pruned candidates, whose mean is of fewer seeds, last; and how many
+    are significantly worse than the best."""
+    ranked = sorted(candidates, key=lambda candidate: (candidate.is_pruned, -candidate.mean))
+    best, rows = ranked[0], []
+    differences = [candidate.differences(best) for candidate in ranked]  # the best one's own, all 0, test nothing
+    p_values = holm([p_value(values) for values in differences])
+    for candidate, values, p in zip(ranked, differences, p_values, strict=True):
+        seeds = f"{len(candidate.accuracies)}{', pruned' * candidate.is_pruned}"
+        is_worse = p is not None and p < SIGNIFICANT and statistics.mean(values) < 0
+        comparison = [*mean_cells(values, "+"), "–" if p is None else f"{p:.3g}"]
+        verdict = "worse" if is_worse else "not told apart"
+        rows.append([candidate.name, seeds, *mean_cells(list(candidate.accuracies.values())), *comparison, verdict])
+    rows[0][4:] = ["", "", "", "best"]
+    worse, comparisons = sum(row[-1] == "worse" for row in rows), len(rows) - 1
     return (
-        f"{results.markdown_table(HEAD, rows(ranked, comparisons))}\n\n"
-        f"best: {ranked[0].name}\n"
-        f"significantly worse at {SIGNIFICANT:.0%}, corrected for {len(comparisons)} comparisons: {worse}; "
-        f"not told apart from the best: {len(comparisons) - worse}\n"
+        f"{results.markdown_table(HEAD, rows)}\n\n"
+        f"best: {best.name}\n"
+        f"significantly worse at {SIGNIFICANT:.0%}, corrected for {comparisons} comparisons: {worse}; "
+        f"not told apart from the best: {comparisons - worse}\n"
         "The best was chosen by these very images: its own figure flatters it, until other seeds or the test images "
         "confirm it."
     )

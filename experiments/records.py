@@ -8,59 +8,69 @@ trained again, and a stopped one resumes. With --jobs 1 every run has the machin
 needs.
 """
 
-import importlib.metadata
+import argparse
+import contextlib
+import itertools
 import os
 import statistics
 import subprocess
 import sys
-import threading
+import tempfile
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from support import UserError, cli, files, intervals, processor
+from support import UserError, cli, devices, files, intervals, settings
 
 from tqdm import tqdm
 
+import environment
 import recipes
 import results
-from recipes import Recipe, run_name
+from recipes import Recipe
+from results import run_name
 
 PUBLISHED = "published"  # stands for all recipes that are not this project's own
-SAME = ("recipe", "model", "cpu", "device", "threads", "processes", "precision", "torch")  # in all runs of a record
+MACHINE = ("cpu", "capability", "torch", "threads")
+SAME = ("recipe", "model", *MACHINE, "device", "processes", "precision")  # in all runs of a record
 TRAIN = [str(cli.project_path("train.py"))]
+COMMIT_FIRST = "commit or stash the changes, or give python -m experiments.records (or benchmark) --dirty"
 
 
-def finished_runs(recipe: Recipe, folder: Path | str = results.RUNS) -> list[results.Result]:
-    """The finished runs of a recipe in a folder, by their seeds."""
-    found = [result for name, result in results.all_runs(folder) if name == run_name(recipe, result["seed"])]
-    return sorted((result for result in found if result["finished"]), key=lambda run: run["seed"])
+def finished_runs(recipe: Recipe) -> list[results.Result]:
+    """The finished runs of a recipe, by their seeds."""
+    runs = [run for name, run in results.all_runs(results.RUNS) if name == run_name(recipe, run["seed"])]
+    return sorted((run for run in runs if run["finished"]), key=lambda run: run["seed"])
 
 
-def facts(run: results.Result) -> dict[str, Any]:
-    """What has to be the same in all runs of a record."""
-    known = {**run, **run["environment"], "model": (run["identity"]["layers"], run["identity"]["calls"])}
-    return {key: known[key] for key in SAME}
-
-
-def summarize(recipe: Recipe, folder: Path | str = results.RUNS) -> dict[str, Any]:
-    """The finished runs of a recipe as one record. Raises UserError for none, or for runs that cannot be compared."""
-    runs = finished_runs(recipe, folder)
-    if not runs:
-        raise UserError(f"no finished run of recipe {recipe.name!r} in {folder}: make train RECIPE={recipe.name}")
+def refuse_different(runs: list[results.Result]) -> None:
+    """Raise UserError when runs differ in what has to be the same in all of a record; older ones have no capability."""
+    models = [(run["identity"]["layers"], run["identity"]["calls"]) for run in runs]
+    facts = [run | run["environment"] | {"model": model} for run, model in zip(runs, models, strict=True)]
     for key in SAME:
-        if any(facts(run)[key] != facts(runs[0])[key] for run in runs):
-            raise UserError(f"the runs of {recipe.name!r} differ in {key}: train them again with OVERWRITE=1")
-    accuracies = [run["final_test_accuracy"] for run in runs]
+        values = {str(fact.get(key)): None for fact in facts if fact.get(key) is not None}
+        if len(values) > 1:
+            what = f"{key}, {' and '.join(values)}" if key in MACHINE else key
+            remedy = f"JOBS=1, or THREADS={next(iter(values))}, or " if key == "threads" else ""
+            name = runs[0]["recipe"]["name"]
+            raise UserError(f"the runs of {name!r} differ in {what}: {remedy}train all again, OVERWRITE=1")
+
+
+def refuse_uncommitted(commit: str, remedy: str = COMMIT_FIRST) -> None:
+    """Raise UserError for a commit, as `environment.commit` gives it, whose code has been changed."""
+    if commit.endswith("-dirty"):
+        raise UserError(f"a record must be of committed code, this is of {commit[:7]} with changes: {remedy}")
+
+
+def summarize(recipe: Recipe) -> dict[str, Any]:
+    """The finished runs of a recipe, one at least, as one record. Raises UserError for runs that cannot be compared."""
+    runs = finished_runs(recipe)
+    refuse_different(runs)
+    accuracies, figures = [run["final_test_accuracy"] for run in runs], ("final_test_accuracy", "final_test_loss")
     return {
-        "recipe": runs[0]["recipe"],
-        "total_parameters": runs[0]["total_parameters"],
-        "total_epochs": runs[0]["total_epochs"],
-        "runs": [
-            {key: run[key] for key in ("seed", "final_test_accuracy", "final_test_loss", "training_time")}
-            for run in runs
-        ],
+        **{key: runs[0][key] for key in ("recipe", "total_parameters", "total_epochs")},
+        "runs": [{key: run[key] for key in ("seed", *figures, "training_time")} for run in runs],
         "mean": statistics.mean(accuracies),
         "deviation": statistics.stdev(accuracies) if len(runs) > 1 else None,
         "mean_ci95": intervals.mean_interval(accuracies),
@@ -68,38 +78,29 @@ def summarize(recipe: Recipe, folder: Path | str = results.RUNS) -> dict[str, An
     }
 
 
-def check_earlier(recipe: Recipe, seeds: int, threads: int) -> None:
-    """Raise UserError when runs of a recipe that are finished, and so not trained again, could not be summed up with
-    those to be trained now, by so many threads each."""
-    earlier, now = finished_runs(recipe), {"threads": threads, "torch": importlib.metadata.version("torch")}
-    if earlier and {run["seed"] for run in earlier} < set(range(seeds)):
-        for key, value in now.items():
-            other = facts(earlier[0])[key]
-            if other.split("+")[0] != value.split("+")[0] if key == "torch" else other != value:
-                raise UserError(
-                    f"a run of {recipe.name!r} was trained with {key} {other}, those to come would be with {value}: "
-                    f"{f'JOBS=1, or THREADS={other}, or ' * (key == 'threads')}train all again, OVERWRITE=1"
-                )
+class Training(subprocess.Popen):
+    """train.py with these flags, in so many processes of so many threads each, which end with the context, and with
+    this process."""
 
+    def __init__(self, name: str, flags: list[str], threads: int, processes: int = 1, **variables: str):
+        self.name, self.output = name, tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process)
+        launcher = ["-m", "support.launch", str(processes)] if processes > 1 else []
+        variables |= {"OMP_NUM_THREADS": str(threads), "END_WITH_PARENT": str(os.getpid())}
+        command = [sys.executable, *launcher, *TRAIN, *flags]
+        super().__init__(command, env=os.environ | variables, stdout=subprocess.DEVNULL, stderr=self.output)
 
-def start_training(flags: list[str], threads: int, processes: int = 1) -> subprocess.Popen:
-    """Start train.py with these flags, in processes of so many threads each, which end with this one."""
-    launcher = ["-m", "support.launch", str(processes)] if processes > 1 else []
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "END_WITH_PARENT": str(os.getpid())}
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, *launcher, *TRAIN, *flags], env=environment, **pipes)
+    def __exit__(self, *error: object) -> None:
+        self.terminate()
+        super().__exit__(*error)
+        self.output.close()
 
-
-def finish_training(process: subprocess.Popen, name: str) -> str:
-    """Wait for a training; returns its warnings. Raises UserError with what it said when it fails."""
-    try:
-        errors = process.communicate()[1].strip()
-    except BaseException:
-        process.terminate()
-        raise
-    if process.returncode:
-        raise UserError(f"{name} failed: {errors or f'its process ended with status {process.returncode}'}")
-    return errors
+    def warnings(self) -> str:
+        """What it said, once it has ended. Raises UserError with that when it failed."""
+        self.output.seek(0)
+        said = self.output.read().decode(errors="replace").strip()
+        if self.returncode:
+            raise UserError(f"{self.name} failed: {said or f'its process ended with status {self.returncode}'}")
+        return said
 
 
 def train_all(
@@ -107,45 +108,37 @@ def train_all(
 ) -> Iterator[results.Result]:
     """The results of recipes, changed or not, with seeds, `jobs` at a time with so many threads each, as they are done.
     Each is trained into a run of the folder. When one fails, all are stopped."""
-    running, lock, stopped = [], threading.Lock(), threading.Event()
-
-    def stop() -> None:
-        with lock:
-            stopped.set()
-            for process in running:
-                process.terminate()
-
-    def train(recipe: Recipe, seed: int) -> results.Result:
-        run_dir = folder / run_name(recipe, seed)
-        changes = [f"--{name.replace('_', '-')}={value}" for name, value in recipes.differences(recipe).items()]
-        place = ["--seed", str(seed), "--out", str(run_dir)]
-        with lock:
-            if stopped.is_set():
-                raise UserError("stopped")
-            process = start_training(["--recipe", recipe.name, *changes, *place, *flags], threads)
-            running.append(process)
-        try:
-            warnings = finish_training(process, f"{recipe.name} seed {seed}")
-        except UserError:
-            stop()
-            raise
-        if warnings:
-            tqdm.write(warnings, file=sys.stderr)
-        return results.read(run_dir)
-
-    with ThreadPoolExecutor(min(jobs, len(trainings))) as pool:
-        try:
-            futures = [pool.submit(train, *training) for training in trainings]
-            for future in tqdm(as_completed(futures), "trained", len(futures), unit="run", disable=None):
-                yield future.result()
-        except BaseException:
-            stop()
-            raise
+    waiting, running = list(trainings), {}
+    with contextlib.ExitStack() as stack, tqdm(desc="trained", total=len(waiting), unit="run", disable=None) as bar:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                recipe, seed = waiting.pop(0)
+                run_dir = folder / run_name(recipe, seed)
+                changes = [f"--{key.replace('_', '-')}={value}" for key, value in recipes.differences(recipe).items()]
+                place = ["--recipe", recipe.name, "--seed", str(seed), "--out", str(run_dir)]
+                training = Training(f"{recipe.name} seed {seed}", [*place, *changes, *flags], threads)
+                running[stack.enter_context(training)] = run_dir
+            for training in [training for training in running if training.poll() is not None]:
+                warnings, run_dir = training.warnings(), running.pop(training)
+                if warnings:
+                    tqdm.write(warnings, file=sys.stderr)
+                bar.update()
+                yield results.load(run_dir)
+            time.sleep(0.05)
 
 
-def jobs_at_once(wanted: int = 0) -> int:
-    """How many trainings fill the cores, of one thread each or as many as are wanted."""
-    return max(1, processor.cores() // processor.threads(processor.cores(), wanted))
+def count(text: str) -> int:
+    """The value of a flag that counts things, of which there must be one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 on, got {text!r}")
+    return int(text)
+
+
+def place(arguments: argparse.Namespace, wanted: int) -> dict[str, Any]:
+    """What `train_all` takes of a script's --jobs, --data and --device, for a recipe that may want so many threads."""
+    jobs = arguments.jobs or max(1, devices.cores() // devices.threads(devices.cores(), wanted))
+    flags = ["--data", str(arguments.data), "--device", arguments.device]
+    return {"jobs": jobs, "threads": devices.threads(jobs, wanted), "flags": flags}
 
 
 def record_path(name: str, record: dict[str, Any], is_own: bool) -> Path:
@@ -161,48 +154,45 @@ def record_path(name: str, record: dict[str, Any], is_own: bool) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     parser = cli.Parser(description=__doc__)
-    parser.add_argument("recipe", help=f"its name, or {PUBLISHED} for every published one")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to this - 1 (default: 3)")
-    parser.add_argument("--jobs", type=int, help="runs at a time (default: as many as fill the cores)")
+    names = [*recipes.RECIPES, PUBLISHED]
+    parser.add_argument("recipe", choices=names, metavar="recipe", help=f"its name, or {PUBLISHED} for all of those")
+    parser.add_argument("--seeds", type=count, default=3, help="seeds 0 to this - 1 (default: 3)")
+    parser.add_argument("--jobs", type=count, help="runs at a time (default: as many as fill the cores)")
     parser.add_data()
     parser.add_device()
-    parser.add_argument("--epochs", type=recipes.number, help="instead of the recipe's own")
+    parser.add_argument("--epochs", type=settings.number, help="instead of the recipe's own")
     parser.add_argument("--overwrite", action="store_true", help="train all of them again")
+    parser.add_argument("--dirty", action="store_true", help="even of code that has changed since its commit")
     arguments = parser.parse_args(argv)
-    if arguments.recipe not in [*recipes.RECIPES, PUBLISHED]:
-        parser.error(f"unknown recipe {arguments.recipe!r}; there are: {', '.join(recipes.RECIPES)}, {PUBLISHED}")
-    if arguments.seeds < 1 or (arguments.jobs is not None and arguments.jobs < 1):
-        parser.error("--seeds and --jobs must be at least 1")
-    names = recipes.PUBLISHED if arguments.recipe == PUBLISHED else [arguments.recipe]
     changes = {} if arguments.epochs is None else {"epochs": arguments.epochs}
+    names = recipes.PUBLISHED if arguments.recipe == PUBLISHED else [arguments.recipe]
     try:
-        chosen = [recipes.get_recipe(name, **changes) for name in names]
+        chosen = {name: recipes.get_recipe(name, **changes) for name in names}
     except UserError as error:
         parser.error(str(error))
-    if chosen[0].holdout:
-        parser.error(f"{arguments.recipe} is a hold-out recipe: its runs have no test accuracy to record")
-    flags = ["--data", str(arguments.data), "--device", arguments.device, *(["--overwrite"] * arguments.overwrite)]
-    jobs = arguments.jobs or jobs_at_once(chosen[0].threads)
-    threads = processor.threads(jobs, chosen[0].threads)
+    recipe = chosen[names[0]]
+    if recipe.holdout:
+        parser.error(f"{recipe.name} is a hold-out recipe: its runs have no test accuracy to record")
+    is_own = not any(map(recipes.differences, chosen.values()))
+    if is_own and not arguments.dirty:
+        refuse_uncommitted(environment.commit())
+        for run in [] if arguments.overwrite else itertools.chain.from_iterable(map(finished_runs, chosen.values())):
+            refuse_uncommitted(run["environment"]["commit"], "train all again, OVERWRITE=1")
     with files.told(results.RECORDS, "could not be used"):
-        files.make_dir(results.RECORDS)
-    if not arguments.overwrite:
-        for recipe in chosen:
-            check_earlier(recipe, arguments.seeds, threads)
-    trainings = [(recipe, seed) for recipe in chosen for seed in range(arguments.seeds)]
-    for result in train_all(trainings, jobs, threads, flags):
-        tqdm.write(
-            f"{result['recipe']['name']} seed {result['seed']}: {result['final_test_accuracy']:.2f} %, "
-            f"{result['training_time']:.1f} s of training"
-        )
-    records = {recipe.name: summarize(recipe) for recipe in chosen}
-    for name, record in records.items():
-        count = len(record["runs"])
-        print(f"{name}: mean {record['mean']:.2f} % over {count} seed{'s' * (count > 1)}")
-    content = records if arguments.recipe == PUBLISHED else records[arguments.recipe]
-    name = arguments.recipe if arguments.recipe == PUBLISHED else run_name(chosen[0], 0).removesuffix("-seed0")
-    path = record_path(name, content, is_own=not any(map(recipes.differences, chosen)))
-    files.write_json(path, content)
+        results.RECORDS.mkdir(parents=True, exist_ok=True)
+    shares, records = place(arguments, recipe.threads), {}
+    shares["flags"] += ["--overwrite"] * arguments.overwrite
+    for run in train_all([(recipe, seed) for recipe in chosen.values() for seed in range(arguments.seeds)], **shares):
+        name, accuracy, seconds = run["recipe"]["name"], run["final_test_accuracy"], run["training_time"]
+        tqdm.write(f"{name} seed {run['seed']}: {accuracy:.2f} %, {seconds:.1f} s of training")
+        records[name] = summarize(chosen[name])  # at once: where its runs differ, no more are trained
+    for name in chosen:
+        print(f"{name}: mean {records[name]['mean']:.2f} % (n = {len(records[name]['runs'])})")
+    name, record = run_name(recipe, 0).removesuffix("-seed0"), records[names[0]]
+    if arguments.recipe == PUBLISHED:
+        name, record = PUBLISHED, {name: records[name] for name in chosen}
+    path = record_path(name, record, is_own)
+    files.write_json(path, record)
     print(path)
     return 0
 

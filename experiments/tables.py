@@ -3,29 +3,31 @@ the pictures of the records.
 
     python -m experiments.tables
 
-The text of the tables is in tables.md.jinja.
+The text of the tables is in tables.md.jinja, what is asked and what others claim in goals.toml.
 """
 
 import json
 import re
 import statistics
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from support import cli, files, intervals
 
 import jinja2
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 import recipes
 import results
-from experiments import frontier, pictures
 from reporting import plots
+from reporting.plots import BLUE, GREY, canvas, error_of, mark_numbers
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / results.RECORDS
-TEMPLATE = Path(__file__).with_name("tables.md.jinja")
-TEST_IMAGES = 10_000
+TEMPLATE, GOALS = (Path(__file__).with_name(name) for name in ("tables.md.jinja", "goals.toml"))
 START, END = "<!-- {}: written by make readme -->", "<!-- end of {} -->"
 SECTIONS = {
     "README.md": ("verdict", "results", "headline"),
@@ -34,54 +36,51 @@ SECTIONS = {
     "docs/reproduced.md": ("published",),
     "docs/development.md": ("targets",),
 }
+OWN = {"color": BLUE, "fillstyle": "full", "label": "this project, ± standard deviation"}
+PUBLISHED = {"color": GREY, "fillstyle": "none", "label": "published systems"}
 
 
-def read_records(folder: Path = RECORDS) -> dict[str, dict[str, Any]]:
-    """{recipe: record} of all recipes that have one of their own."""
-    paths = (folder / f"{name}.json" for name in recipes.RECIPES)
-    return {path.stem: json.loads(path.read_bytes()) for path in paths if path.exists()}
+def contents(folder: Path = RECORDS) -> dict[str, Any]:
+    """What the sections show: `goals` and `claims`; `targets`, [(make target, what it does)]; `records`, {recipe:
+    record}, those on MNIST as `mnist` too; and the records `bench` and `published`."""
+    known = {path.stem: json.loads(path.read_bytes()) for path in folder.glob("*.json")}
+    records = {name: known[name] for name in recipes.RECIPES if name in known}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    return tomllib.loads(GOALS.read_text(encoding="utf-8")) | {
+        "bench": known.get("bench"),
+        "published": known.get("published"),
+        "records": records,
+        "mnist": {name: record for name, record in records.items() if record["recipe"]["dataset"] == "mnist"},
+        "targets": re.findall(r"^([a-z-]+):[^#\n]*## (.*)$", makefile, re.MULTILINE),
+    }
 
 
-def content(section: str) -> Any:
-    """What a section shows: records, the benchmark, or the targets of the Makefile."""
-    if section == "targets":
-        return re.findall(r"^([a-z-]+):[^#\n]*## (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    if section in ("results", "goals"):
-        return read_records()
-    if section == "claims":
-        return frontier.CLAIMS
-    name = {"verdict": "default", "published": "published"}.get(section, "bench")
-    return json.loads((RECORDS / f"{name}.json").read_bytes())
+def drawn(shown: dict[str, Any]) -> dict[str, tuple]:
+    """{file: (plot, what it shows)} of the pictures of the records."""
+    return {
+        "bench.png": (speeds, shown["bench"], shown["published"], shown["mnist"]),
+        "frontier.png": (frontier, shown["claims"], shown["mnist"]),
+    }
 
 
-def mnist_records(folder: Path) -> dict[str, dict[str, Any]]:
-    """{recipe: record} of those whose accuracy is that of MNIST's test images."""
-    dataset = recipes.Recipe().dataset
-    return {name: record for name, record in read_records(folder).items() if record["recipe"]["dataset"] == dataset}
+def reaching(goal: dict[str, Any], record: dict[str, Any]) -> int:
+    """How many seeds of a record have the least that a goal asks for."""
+    return sum(run["final_test_accuracy"] >= goal["least"] for run in record["runs"])
 
 
-def speeds(folder: Path = RECORDS) -> tuple[dict[str, Any], ...]:
-    """What pictures.speeds shows of the records in a folder, whose test images are the benchmark's."""
-    bench, published = (json.loads((folder / f"{name}.json").read_bytes()) for name in ("bench", "published"))
-    return bench, published, mnist_records(folder)
+def mark(goal: dict[str, Any], record: dict[str, Any]) -> str:
+    """How a record meets a goal: ✓, only at the `least`, or ✗."""
+    fits = record["total_parameters"] <= goal["parameters"] and record["total_epochs"] <= goal["epochs"]
+    if not fits or reaching(goal, record) < goal["seeds"] or record["mean"] < goal["least"]:
+        return "✗"
+    return "✓" if record["mean"] >= goal["accuracy"] else "least"
 
 
-def sizes(folder: Path = RECORDS) -> tuple[dict[str, Any], ...]:
-    """What pictures.frontier shows of the records in a folder."""
-    claims = {}
-    for claim in frontier.CLAIMS:
-        claims.setdefault(claim.picked, []).append((claim.parameters, claim.accuracy))
-    return claims, mnist_records(folder)
-
-
-PICTURES = {"bench.png": (pictures.speeds, speeds), "frontier.png": (pictures.frontier, sizes)}
-
-
-def draw(name: str, folder: Path = RECORDS) -> Path:
-    """Draw a picture from the records in a folder, into it; returns its path."""
-    plot, content = PICTURES[name]
-    plots.save(folder / name, plot, *content(folder))
-    return folder / name
+def best_spin_count(rows: list[dict[str, Any]]) -> int:
+    """Of the GOMP_SPINCOUNTs that are at most a tenth slower alone than the best, the fastest beside other work."""
+    best = max(statistics.median(row["alone"]) for row in rows)
+    near = [row for row in rows if statistics.median(row["alone"]) >= 0.9 * best]
+    return max(near, key=lambda row: statistics.median(row["beside"]))["spin_count"]
 
 
 def spread(values: list[float], digits: int, with_range: bool = True) -> str:
@@ -100,38 +99,100 @@ def align(text: str) -> str:
     return re.sub(r"(?:^\|.*\|\n)+", table, text, flags=re.MULTILINE)
 
 
-def render(section: str, shown: Any) -> str:
-    """A section as Markdown, of what it shows."""
+def render(section: str, shown: dict[str, Any]) -> str:
+    """A section as Markdown, of what it shows of `contents`."""
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.globals |= {"wilson_interval": intervals.wilson_interval, "test_images": TEST_IMAGES}
-    environment.globals |= {"goals_of": frontier.GOALS}
-    environment.filters |= {"median": statistics.median, "spread": spread, "extract": lambda key, spent: spent[key]}
+    environment.filters |= {"median": statistics.median, "spread": spread}
+    functions = (intervals.wilson_interval, reaching, mark, best_spin_count)
+    environment.globals |= {function.__name__: function for function in functions}
+    environment.globals |= {"shown": shown, "systems": recipes.SYSTEMS}
     module = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).module
-    text = re.sub(r"[ \t]+$", "", str(getattr(module, section)(shown)), flags=re.MULTILINE)
+    text = re.sub(r"[ \t]+$", "", str(getattr(module, section)()), flags=re.MULTILINE)
     return align(re.sub(r"\n{3,}", "\n\n", text.strip()) + "\n").strip()
 
 
-def fill(text: str, section: str, written: str) -> str:
-    """The text with what is between the markers of a section replaced."""
-    start, end = START.format(section), END.format(section)
-    before, rest = text.split(start)
-    return f"{before}{start}\n\n{written}\n\n{end}{rest.split(end)[1]}"
-
-
 def renew(name: str) -> str:
-    """A file of the documentation with all its sections renewed."""
-    text = (ROOT / name).read_text(encoding="utf-8")
+    """A file of the documentation with what is between the markers of its sections renewed."""
+    text, shown = (ROOT / name).read_text(encoding="utf-8"), contents()
     for section in SECTIONS[name]:
-        text = fill(text, section, render(section, content(section)))
+        start, end = START.format(section), END.format(section)
+        before, rest = text.split(start)
+        text = f"{before}{start}\n\n{render(section, shown)}\n\n{end}{rest.split(end)[1]}"
     return text
+
+
+def speeds(bench: dict[str, Any], published: dict[str, Any], own: dict[str, Any]) -> Figure:
+    """The benchmark's record beside those of recipes, {name: record}: accuracy over the seconds of a training, of the
+    published systems as they are trained elsewhere and of this project's own recipes here. What has no record is a line
+    at its seconds."""
+    figure, axes = canvas(8, 4.5)
+    marks = {}
+    for records, way, style in ((own, "here", OWN), (published, "elsewhere", PUBLISHED)):
+        for name in [name for name in bench["speeds"] if name in records]:
+            seconds = records[name]["total_epochs"] * statistics.median(bench["speeds"][name][way])
+            marks[name] = draw_record(axes, seconds, records[name], style)
+    for name, epochs in bench["epochs"].items():
+        seconds = epochs * statistics.median(bench["speeds"][name]["elsewhere"])
+        axes.axvline(seconds, color=GREY, linestyle=":", label="only timed")
+        axes.annotate(name, (seconds, 0), (-3, 4), ("data", "axes fraction"), "offset points", rotation=90, ha="right")
+    finish(figure, axes, "seconds of training", marks)
+    return figure
+
+
+def frontier(claims: list[tuple[str, int, float, str]], own: dict[str, dict[str, Any]]) -> Figure:
+    """Accuracy over the number of parameters: what others claim, [(system, parameters, accuracy, how it was picked)],
+    and records of this project's recipes, {name: record}."""
+    figure, axes = canvas(8, 4.5)
+    marks = {name: draw_record(axes, record["total_parameters"], record, OWN) for name, record in own.items()}
+    shapes = dict(zip(dict.fromkeys(picked for *_, picked in claims), "sDo^", strict=False))
+    for _, parameters, accuracy, picked in claims:
+        style = PUBLISHED | {"label": f"published: {picked}"}
+        axes.plot(parameters, error_of(accuracy), shapes[picked], **style)
+    finish(figure, axes, "trainable parameters", marks)
+    return figure
+
+
+def draw_record(axes: Axes, x: float, record: dict[str, Any], style: dict[str, str]) -> tuple[float, float]:
+    """Mark a record's mean, with the standard deviation, and return the place of the mark."""
+    place = x, error_of(record["mean"])
+    axes.errorbar(*place, record["deviation"], fmt="o", markersize=7, capsize=3, **style)
+    return place
+
+
+def finish(figure: Figure, axes: Axes, label: str, marks: dict[str, tuple[float, float]]) -> None:
+    """Scale the axes, label them, and write the names of marks, {name: place}, beside them: each on the first side
+    where it covers nothing and stays within the axes, else on the last."""
+    axes.set_yscale("log")
+    mark_numbers(axes.yaxis, lambda error: 100 - error)
+    errors = [error for line in axes.lines if line.get_marker() != "None" for error in line.get_ydata()]
+    axes.set_ylim(1.6 * max(errors), min(errors) / 1.3)
+    axes.set_xscale("log")
+    mark_numbers(axes.xaxis, lambda value: value)
+    axes.set(xlabel=label, ylabel="accuracy %")
+    axes.margins(x=0.08)
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4 if len(handles) < 4 else 2)
+    figure.draw_without_rendering()  # lays it out
+    taken = [artist.get_window_extent() for artist in (*axes.texts, *axes.lines)]
+    for name, place in marks.items():
+        text = None
+        for x, y in ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1)):
+            if text:
+                text.remove()
+            ha, va = ("center", "left", "right")[x], ("center", "bottom", "top")[y]
+            text = axes.annotate(name, place, (6 * x, 6 * y), textcoords="offset points", ha=ha, va=va)
+            box = text.get_window_extent()
+            if axes.bbox.count_contains(box.corners()) == 4 and not box.count_overlaps(taken):
+                break
+        taken.append(box)
 
 
 def main(argv: list[str] | None = None) -> int:
     cli.Parser(description="Write the tables of README and docs from the records.").parse_args(argv)
     for name in SECTIONS:
         files.replace_file(ROOT / name, renew(name).encode())
-    for name in PICTURES:
-        draw(name)
+    for name, picture in drawn(contents()).items():
+        plots.save(RECORDS / name, *picture)
     return 0
 
 

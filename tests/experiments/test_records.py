@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import os
 import signal
@@ -14,89 +13,127 @@ import pytest
 import spawned
 from made_up import put, run
 
+import environment
 import recipes
 import results
 from experiments import records, tables
 
-
-def committed():
-    published = json.loads((tables.RECORDS / f"{records.PUBLISHED}.json").read_bytes())
-    return tables.read_records() | published
+SMALL_TRAINING = str(Path(spawned.__file__).with_name("killed_run.py"))
+DEFAULT = recipes.get_recipe("default")
 
 
 @pytest.fixture
 def small_records(small_folder, tmp_path, monkeypatch):
     """Runs records.main on the small data, in an empty folder; train.py is started as a process, as ever."""
-    script = Path(spawned.__file__).with_name("killed_run.py")
-    monkeypatch.setattr(records, "TRAIN", [str(script), str(small_folder)])
+    monkeypatch.setattr(records, "TRAIN", [SMALL_TRAINING, str(small_folder)])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.chdir(tmp_path)
     return lambda *flags: records.main([*flags, "--data", str(small_folder), "--device", "cpu"])
 
 
-def test_a_record_sums_up_the_seeds_of_a_recipe(tmp_path):
-    accuracies = [99.5, 99.6, 99.55]
-    put(tmp_path, {f"default-seed{seed}": run(value, seed) for seed, value in enumerate(accuracies)})
-    put(tmp_path, {"erav3-seed0": run(99.0), "default-seed7": run(0, 7, finished=False), "default-mine": run(1.0)})
-    found = records.summarize(recipes.get_recipe("default"), tmp_path)
-    assert [entry["seed"] for entry in found["runs"]] == [0, 1, 2]
-    assert found["mean"] == pytest.approx(99.55)
-    assert found["deviation"] == pytest.approx(statistics.stdev(accuracies))
-    assert found["mean_ci95"][0] < 99.55 < found["mean_ci95"][1]
-
-
-def test_runs_of_different_recipes_are_not_summed_up(tmp_path):
-    put(tmp_path, {"default-seed0": run(99.5), "default-seed1": run(99.5, 1, recipe={"name": "default", "epochs": 3})})
-    with pytest.raises(ValueError, match="differ in recipe"):
-        records.summarize(recipes.get_recipe("default"), tmp_path)
-    put(tmp_path, {"default-seed1": run(99.5, 1, identity={"layers": "other", "calls": "", "logits": []})})
-    with pytest.raises(ValueError, match="differ in model"):
-        records.summarize(recipes.get_recipe("default"), tmp_path)
-    with pytest.raises(ValueError, match="no finished run of recipe 'fast'"):
-        records.summarize(recipes.get_recipe("fast"), tmp_path)
-
-
+@pytest.mark.process
 def test_seeds_are_trained_side_by_side_and_a_finished_one_is_not_trained_again(small_records, tmp_path, capsys):
-    flags = ["fast", "--epochs", "1", "--jobs", "2"]
+    flags = ["default", "--epochs", "1", "--jobs", "2"]
     assert small_records(*flags, "--seeds", "1") == 0
-    path = tmp_path / "results" / "fast-epochs1-seed0" / "results.json"
+    path = tmp_path / "results" / "default-epochs1-seed0" / "results.json"
     before = path.stat().st_mtime_ns
     assert small_records(*flags, "--seeds", "2") == 0
     assert path.stat().st_mtime_ns == before
-    found = json.loads((tmp_path / "results" / "fast-epochs1.json").read_bytes())
-    assert not (tmp_path / results.RECORDS / "fast.json").exists()
-    assert [run["seed"] for run in found["runs"]] == [0, 1]
-    assert found["environment"]["threads"] == max(1, (os.cpu_count() or 1) // 2)
+    record = json.loads((tmp_path / "results" / "default-epochs1.json").read_bytes())
+    assert not (tmp_path / results.RECORDS / "default.json").exists()
+    assert [run["seed"] for run in record["runs"]] == [0, 1]
+    assert record["environment"]["threads"] == max(1, (os.cpu_count() or 1) // 2)
     assert capsys.readouterr().out.count("seed 1") == 1
 
 
-def test_all_published_recipes_share_a_record(tmp_path, monkeypatch):
-    """Their trainings are those of train_all; here each has been made already."""
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Makes records.main find every training done, by a run of 99 % and a hundredth a seed, and `put` add runs; returns
+    what it asked to be trained."""
     monkeypatch.chdir(tmp_path)
-    made = {name: run(99.0, recipe={"name": name}) for name in recipes.PUBLISHED}
     trained = []
 
     def train_all(trainings, jobs, threads, flags):
         for recipe, seed in trainings:
             trained.append((recipe.name, seed))
-            put(tmp_path / "results", {f"{recipe.name}-seed{seed}": made[recipe.name]})
-            yield made[recipe.name]
+            run_of_recipe = run(99 + seed / 100, seed, recipe={"name": recipe.name})
+            put(results.RUNS, {f"{recipe.name}-seed{seed}": run_of_recipe})
+            yield run_of_recipe
 
+    monkeypatch.setattr(results, "RUNS", Path("results"))
+    monkeypatch.setattr(results, "RECORDS", Path("results/records"))
     monkeypatch.setattr(records, "train_all", train_all)
-    assert records.main([records.PUBLISHED, "--seeds", "1"]) == 0
-    assert trained == [(name, 0) for name in recipes.PUBLISHED]
-    found = json.loads((tmp_path / results.RECORDS / "published.json").read_bytes())
-    assert found == {name: records.summarize(recipes.get_recipe(name)) for name in recipes.PUBLISHED}
+    return trained
 
 
+def test_a_record_sums_up_the_seeds_of_a_recipe(made):
+    put(results.RUNS, {"erav3-seed0": run(9.0), "default-seed7": run(0, 7, finished=False), "default-mine": run(1.0)})
+    assert records.main(["default", "--dirty"]) == 0
+    assert made == [("default", seed) for seed in range(3)]
+    record = json.loads((results.RECORDS / "default.json").read_bytes())
+    assert [entry["seed"] for entry in record["runs"]] == [0, 1, 2]
+    assert record["mean"] == pytest.approx(99.01)
+    assert record["deviation"] == pytest.approx(0.01)
+    assert record["mean_ci95"] == pytest.approx([99.01 - 0.02484, 99.01 + 0.02484], abs=1e-5)  # 4.303 × 0.01 / √3
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"recipe": {"name": "default", "epochs": 3}}, "recipe"),
+        ({"identity": {"layers": "other", "calls": "", "logits": []}}, "model"),
+        ({"environment": run(0)["environment"] | {"threads": 1}}, "threads, 2 and 1: JOBS=1, or THREADS=2, or"),
+        ({"environment": run(0)["environment"] | {"cpu": "another"}}, "cpu, a processor and another"),
+    ],
+)
+def test_runs_that_differ_are_not_summed_up_and_no_more_are_trained(made, inject, changes, named):
+    inject("runs that cannot be compared")
+    put(results.RUNS, {"default-seed7": run(99.5, 7, **changes)})
+    with pytest.raises(UserError, match=f"differ in {named}.* OVERWRITE=1"):
+        records.main(["default", "--dirty"])
+    assert len(made) == 1
+
+
+def test_all_published_recipes_share_a_record(made):
+    assert records.main([records.PUBLISHED, "--seeds", "1", "--dirty"]) == 0
+    assert made == [(name, 0) for name in recipes.PUBLISHED]
+    record = json.loads((results.RECORDS / "published.json").read_bytes())
+    assert record == {name: records.summarize(recipes.get_recipe(name)) for name in recipes.PUBLISHED}
+
+
+def test_a_record_is_of_committed_code(made, monkeypatch, inject):
+    inject("record of uncommitted code", 2)
+    monkeypatch.setattr(environment, "commit", lambda: "0123456789-dirty")
+    with pytest.raises(UserError, match="of 0123456 with changes: commit or stash the changes, or give"):
+        records.main(["default"])
+    monkeypatch.setattr(environment, "commit", lambda: "0123456789")
+    place = run(0)["environment"] | {"commit": "abcdefghij-dirty"}
+    put(results.RUNS, {"default-seed0": run(99.5, environment=place)})
+    with pytest.raises(UserError, match="this is of abcdefg with changes: train all again, OVERWRITE=1"):
+        records.main(["default"])
+    assert not made
+    assert records.main(["default", "--overwrite"]) == 0
+    assert records.main(["default", "--dirty"]) == 0
+
+
+def test_a_record_of_more_seeds_is_not_replaced_nor_by_one_of_a_changed_recipe(made, capsys, inject):
+    inject("record that would be replaced", 2)
+    files.write_json(results.RECORDS / "default.json", {"runs": [{}] * 4})
+    assert records.main(["default", "--dirty"]) == 0
+    assert f"has more seeds, 4, and is kept\n{Path('results/default.json')}\n" in capsys.readouterr().out
+    assert records.main(["default", "--dirty", "--seeds", "4"]) == 0
+    assert len(json.loads((results.RECORDS / "default.json").read_bytes())["runs"]) == 4
+
+
+@pytest.mark.process
 def test_a_training_that_fails_ends_all_of_them_with_its_reason(small_records, tmp_path, monkeypatch):
-    failing = "import sys, time; time.sleep(60 * ('--seed' in sys.argv and '1' in sys.argv)); sys.exit('no such thing')"
+    failing = "import sys, time; time.sleep(60 * ('1' in sys.argv)); sys.exit('no such thing')"
     monkeypatch.setattr(records, "TRAIN", ["-c", failing])
     start = time.monotonic()
-    with pytest.raises(UserError, match="fast seed 0 failed: no such thing"):
-        small_records("fast", "--seeds", "4", "--jobs", "2")
+    with pytest.raises(UserError, match="default seed 0 failed: no such thing"):
+        small_records("default", "--seeds", "4", "--jobs", "2", "--dirty")
     assert time.monotonic() - start < 30  # seed 1 was stopped, the others were not started
-    assert not list(tmp_path.glob("results/fast*"))
+    assert not list(tmp_path.glob("results/default*"))
 
 
 RECORDS = f"""
@@ -105,16 +142,17 @@ import results
 results.RUNS, results.RECORDS = pathlib.Path("results"), pathlib.Path("results/records")  # as records finds them
 from experiments import records
 from support import cli
-records.TRAIN = [{str(Path(spawned.__file__).with_name("killed_run.py"))!r}, sys.argv[1], "--epochs=9999"]
+records.TRAIN = [{SMALL_TRAINING!r}, sys.argv[1], "--epochs=9999"]
 sys.argv = ["records.py", *sys.argv[2:], "--data", sys.argv[1]]
 sys.exit(cli.run(lambda: records.main(sys.argv[1:]), cli.RESUME))
 """
 
 
 @pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize(("number", "cause"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
 def test_a_signal_ends_all_trainings_with_one_line(small_folder, tmp_path, inject, number, cause):
-    command = [sys.executable, "-c", RECORDS, str(small_folder), "fast", "--seeds", "2", "--jobs", "2"]
+    command = [sys.executable, "-c", RECORDS, str(small_folder), "default", "--seeds", "2", "--jobs", "2", "--dirty"]
     place = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
         command, cwd=tmp_path, env=place, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -130,38 +168,12 @@ def test_a_signal_ends_all_trainings_with_one_line(small_folder, tmp_path, injec
     assert process.communicate()[1] == f"records.py: stopped by {cause}; {cli.RESUME}\n"
     assert process.returncode == 128 + number
     for seed in (0, 1):
-        with files.lock(tmp_path / "results" / f"fast-epochs9999-seed{seed}"):  # no process is left
+        with files.lock(tmp_path / "results" / f"default-epochs9999-seed{seed}"):  # no process is left
             pass
 
 
-def test_a_record_of_more_seeds_is_not_replaced_nor_by_one_of_a_changed_recipe(tmp_path, monkeypatch, capsys, inject):
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / results.RECORDS / "fast.json"
-    files.write_json(path, {"runs": [{}] * 10})
-    inject("record that would be replaced", 2)
-    assert records.record_path("fast", {"runs": [{}] * 3}, is_own=True) == results.RUNS / "fast.json"
-    assert "has more seeds, 10, and is kept" in capsys.readouterr().out
-    assert records.record_path("fast-epochs1", {"runs": [{}] * 20}, is_own=False) == results.RUNS / "fast-epochs1.json"
-    assert records.record_path("fast", {"runs": [{}] * 10}, is_own=True) == results.RECORDS / "fast.json"
-
-
-def test_runs_that_could_not_be_summed_up_are_told_before_any_is_trained(tmp_path, monkeypatch, inject):
-    monkeypatch.chdir(tmp_path)
-    put(tmp_path / "results", {"default-seed0": run(99.5)})
-    inject("runs that cannot be compared")
-    with pytest.raises(UserError, match="was trained with threads 2, those to come would be with 1: JOBS=1"):
-        records.check_earlier(recipes.get_recipe("default"), 3, 1)
-    records.check_earlier(recipes.get_recipe("default"), 1, 1)  # nothing is to be trained
-
-
-def test_committed_records_add_up():
-    for record in committed().values():
-        accuracies = [entry["final_test_accuracy"] for entry in record["runs"]]
-        assert record["mean"] == pytest.approx(statistics.mean(accuracies))
-        assert json.dumps(record, allow_nan=False)
-
-
-def test_committed_records_are_of_the_recipes_as_they_are_now():
-    assert committed().keys() >= {*recipes.OWN, *recipes.PUBLISHED}
-    for name, record in committed().items():
-        assert record["recipe"] == dataclasses.asdict(recipes.get_recipe(name))
+def test_committed_records_add_up_and_that_of_the_default_is_of_the_recipe_as_it_is():
+    shown = tables.contents()
+    for record in [*shown["records"].values(), *shown["published"].values()]:
+        assert record["mean"] == pytest.approx(statistics.mean(run["final_test_accuracy"] for run in record["runs"]))
+    assert recipes.from_stored(shown["records"]["default"]["recipe"]) == DEFAULT

@@ -1,4 +1,5 @@
-"""Sweeps: some with real trainings on small data, most with a script in the place of train.py that makes results up."""
+"""Sweeps: one with real trainings on small data, the others with a script in the place of train.py that makes results
+up."""
 
 import collections
 import os
@@ -18,40 +19,39 @@ from optuna.trial import TrialState
 
 import data
 import results
-from experiments import records, study, sweep
+from experiments import records, sweep
 
+pytestmark = pytest.mark.process
 PATH = os.pathsep.join([*sys.path, str(Path(spawned.__file__).parent)])
 
 # Takes train.py's flags and writes a run's results: 99 % less what the learning rate is off 0.4, and the seed.
 MADE_UP = """
 import json, os, pathlib, sys, time
 import made_up, results
-flags = dict(zip([flag for flag in sys.argv[1:] if flag.startswith("--")], sys.argv[1:]))
 given = dict(flag[2:].split("=", 1) for flag in sys.argv[1:] if "=" in flag)
 value = lambda name: sys.argv[sys.argv.index(name) + 1]
 lr, seed, out = float(given.get("learning-rate", 0.4)), int(value("--seed")), pathlib.Path(value("--out"))
 assert given["holdout"] == "True"
 if lr > 5:
     sys.exit("train.py: the loss became nan in epoch 1")
-if not results.path(out).exists():
+if not results.results_path(out).exists():
     with open("log", "a") as log:
         log.write(f"{out.name} {os.getppid()}\\n")
     time.sleep(float(os.environ.get("SLEEP", 0)))
     accuracy = 99 - abs(lr - 0.4) - 0.01 * seed + 0.001 * (seed * lr * 1000 % 7)
     run = made_up.run(accuracy, seed, recipe={"name": "fast", "holdout": True})
     run = {key.replace("final_test", "final_validation"): value for key, value in run.items()}
-    results.write(out, run)
+    results.save(out, run)
 """
 
 # A sweep as a process of its own, whose trainings are made up.
 PROCESS = f"""
 import pathlib, sys
-import results
 from support import cli
-from experiments import records, study, sweep
+from experiments import records, sweep
 records.TRAIN = ["-c", {MADE_UP!r}]
 sweep.FOLDER = pathlib.Path("results/sweeps")
-study.HEARTBEAT, study.GRACE = 1, 3
+sweep.HEARTBEAT, sweep.GRACE = 1, 3
 sys.argv = ["sweep.py", *sys.argv[1:]]
 sys.exit(cli.run(lambda: sweep.main(sys.argv[1:]), sweep.RESUME))
 """
@@ -59,23 +59,33 @@ sys.exit(cli.run(lambda: sweep.main(sys.argv[1:]), sweep.RESUME))
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """The working directory, where a sweep finds made-up trainings."""
+    """The working directory, where a sweep finds made-up trainings, and others are given up after three seconds."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", PATH)
     monkeypatch.setattr(sweep, "FOLDER", Path("results/sweeps"))
+    monkeypatch.setattr(sweep, "HEARTBEAT", 1)
+    monkeypatch.setattr(sweep, "GRACE", 3)
     monkeypatch.setattr(records, "TRAIN", ["-c", MADE_UP])
     return tmp_path
 
 
-def write(text, name="mine.toml"):
-    Path(name).write_text(f'recipe = "fast"\nholdout = 50\n{text}')
-    return name
+def write(text):
+    Path("mine.toml").write_text(f'recipe = "fast"\nholdout = 50\n{text}')
+    return "mine.toml"
 
 
-def start(*flags, **environment):
-    place = {**os.environ, **environment}
-    command = [sys.executable, "-c", PROCESS, *map(str, flags)]
+def start(*flags):
+    """A sweep of one training at a time, each of a second, as a process."""
+    command = [sys.executable, "-c", PROCESS, *flags, "--jobs", "1"]
+    place = os.environ | {"SLEEP": "1"}
     return subprocess.Popen(command, env=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def train(text, *flags):
+    """Sweep a file of this text, and return how many runs were trained for it."""
+    before = len(trained())
+    assert sweep.main([write(text), "--jobs", "1", *flags]) == 0
+    return len(trained()) - before
 
 
 def trained():
@@ -83,14 +93,14 @@ def trained():
     return [line.split() for line in Path("log").read_text().splitlines()] if Path("log").exists() else []
 
 
-def trials(name="mine"):
-    """The trials of the newest study in the database that a sweep has by default."""
-    url = f"sqlite:///results/sweeps/{name}.db"
-    return optuna.load_study(study_name=optuna.get_all_study_names(url)[-1], storage=url).trials
+def newest_study():
+    """The newest study in the database that a sweep has by default."""
+    url = "sqlite:///results/sweeps/mine.db"
+    return optuna.load_study(study_name=optuna.get_all_study_names(url)[-1], storage=url)
 
 
-def states(name="mine"):
-    return collections.Counter(trial.state for trial in trials(name))
+def states():
+    return collections.Counter(trial.state for trial in newest_study().trials)
 
 
 def test_candidates_are_trained_on_held_out_images_and_the_test_images_never_loaded(
@@ -101,182 +111,211 @@ def test_candidates_are_trained_on_held_out_images_and_the_test_images_never_loa
         (data.DATASETS["mnist"].raw_dir(folder) / name).write_bytes(b"not to be read")
     script = Path(spawned.__file__).with_name("killed_run.py")
     monkeypatch.setattr(records, "TRAIN", [str(script), str(folder)])
-    flags = [write("seeds = 2\n[grid]\nepochs = [1]\nlearning_rate = [0.4, 0.001]\n"), "--data", str(folder)]
+    flags = [write("seeds = 1\n[grid]\nepochs = [1]\nlearning_rate = [0.4, 0.001]\n"), "--data", str(folder)]
     flags += ["--device", "cpu", "--jobs", "2"]
     assert sweep.main(flags) == 0
-    output = capsys.readouterr().out
-    assert "| epochs=1, learning_rate=0.4 " in output
+    assert "| epochs=1, learning_rate=0.4 " in capsys.readouterr().out
     runs = {path: path.stat().st_mtime_ns for path in place.glob("results/sweeps/*/*/results.json")}
-    assert len(runs) == 4
-    found = results.read(min(runs).parent)
-    assert found["recipe"]["holdout"]
-    assert "final_test_accuracy" not in found
-    accuracies = [list(trial.intermediate_values.values()) for trial in trials()]
-    assert [trial.value for trial in trials()] == [pytest.approx(sum(both) / 2) for both in accuracies]
-    assert trials()[0].value > trials()[1].value
+    assert len(runs) == 2
+    run = results.load(min(runs).parent)
+    assert run["recipe"]["holdout"]
+    assert "final_test_accuracy" not in run
+    trials = newest_study().trials
+    assert [trial.value for trial in trials] == [trial.intermediate_values[0] for trial in trials]
+    assert trials[0].value > trials[1].value
 
     assert sweep.main(flags) == 0
     assert {path: path.stat().st_mtime_ns for path in runs} == runs
 
 
 GRID = "seeds = 2\n[grid]\nlearning_rate = [0.2, 0.3, 0.4, 0.5]\n"
-
-
-def test_two_processes_share_the_work_of_one_study(place):
-    processes = [start(write(GRID), "--jobs", "1", SLEEP="1") for _ in range(2)]
-    outputs = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    runs = [run for run, _ in trained()]
-    assert len(runs) == len(set(runs)) == 8  # all, and none twice
-    assert {int(process) for _, process in trained()} == {process.pid for process in processes}
-    assert states()[TrialState.COMPLETE] == 4
-    rankings = [output[output.index("| candidate") :] for output, _ in outputs]
-    assert rankings[0] == rankings[1]
-    assert "best: learning_rate=0.4" in rankings[0]
+TWO = "seeds = 1\n[grid]\nlearning_rate = [0.1, 0.4]\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_process_that_is_stopped_goes_on_where_it_was(place, monkeypatch, capsys, inject, number):
-    file = write(GRID)
-    process = start(file, "--jobs", "1", SLEEP="1")
-    while len(trained()) < 4:  # the second seed of the second candidate
-        assert process.poll() is None, process.stderr.read()
+def test_two_processes_share_a_study_and_one_takes_up_what_the_other_was_training(place, inject, number):
+    processes = [start(write(GRID)) for _ in range(2)]
+    while len({process for _, process in trained()}) < 2:
+        assert [process.poll() for process in processes] == [None, None], processes[0].stderr.read()
         time.sleep(0.05)
     inject("signal to a sweep")
-    process.send_signal(number)
-    errors = process.communicate()[1]
+    processes[0].send_signal(number)
+    (_, errors), (output, _) = (process.communicate() for process in processes)
     if number == signal.SIGINT:
-        assert (process.returncode, errors) == (130, f"sweep.py: stopped by Ctrl-C; {sweep.RESUME}\n")
-        assert states()[TrialState.RUNNING] == 0
-    time.sleep(1)  # the made-up training that was under way knows of no parent
-    finished = {path.parent.name for path in place.glob("results/sweeps/*/*/results.json")}
-    before = len(trained())
-    monkeypatch.setattr(study, "HEARTBEAT", 1)
-    monkeypatch.setattr(study, "GRACE", 3)
-    assert sweep.main([file, "--jobs", "1"]) == 0
-    assert states()[TrialState.COMPLETE] == 4
-    assert not states()[TrialState.RUNNING]
-    assert not finished & {run for run, _ in trained()[before:]}
-    assert "best: learning_rate=0.4" in capsys.readouterr().out
+        errors = [line for line in errors.splitlines() if not line.startswith("waiting: ")]  # for their turns
+        assert (processes[0].returncode, errors) == (130, [f"sweep.py: stopped by Ctrl-C; {sweep.RESUME}"])
+    assert processes[1].returncode == 0
+    assert "best: learning_rate=0.4" in output
+    assert states() == {TrialState.FAIL: 1, TrialState.COMPLETE: 4}
+    runs = [run for run, _ in trained()]
+    assert len(set(runs)) == 8 and len(runs) <= 9  # none twice but what was under way
+    assert train(GRID) == 0
+
+
+def test_a_ctrl_c_in_the_midst_of_a_query_stops_as_any_other(place, monkeypatch, inject):
+    write_state = optuna.storages.RDBStorage.set_trial_state_values
+
+    def interrupted(storage, trial_id, state, values=None):
+        if state == TrialState.COMPLETE:
+            inject("Ctrl-C in a query")
+            raise KeyboardInterrupt
+        return write_state(storage, trial_id, state, values)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(optuna.storages.RDBStorage, "set_trial_state_values", interrupted)
+        train(TWO)
+    assert train(TWO) == 1
+    assert states() == {TrialState.FAIL: 1, TrialState.COMPLETE: 2}
+
+
+def test_a_trial_whose_process_was_killed_before_its_first_heartbeat_is_taken_up(place, monkeypatch, inject, capsys):
+    inject("trial without a heartbeat")
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(sweep, "train", lambda *_: sys.exit())
+        train(TWO)
+    assert states() == {TrialState.RUNNING: 1}
+    assert train(TWO) == 2
+    assert states() == {TrialState.FAIL: 1, TrialState.COMPLETE: 2}
+    assert "waiting for a candidate" in capsys.readouterr().out
 
 
 def test_what_is_added_to_the_file_alone_is_trained(place):
-    assert sweep.main([write("seeds = 1\n[grid]\nlearning_rate = [0.1, 0.2]\n"), "--jobs", "2"]) == 0
-    assert sweep.main([write("seeds = 2\n[grid]\nlearning_rate = [0.1, 0.2]\n"), "--jobs", "2"]) == 0
-    assert sweep.main([write("seeds = 2\n[grid]\nlearning_rate = [0.1, 0.2, 0.3]\n"), "--jobs", "2"]) == 0
-    runs = [run for run, _ in trained()]
-    assert len(runs) == len(set(runs)) == 6
+    assert train("seeds = 1\n[grid]\nlearning_rate = [0.1, 0.2]\n") == 2
+    assert train("seeds = 2\n[grid]\nlearning_rate = [0.1, 0.2]\n") == 2
+    assert train("seeds = 2\n[grid]\nlearning_rate = [0.1, 0.2, 0.3]\n") == 2
     assert states() == {TrialState.COMPLETE: 3}
 
 
 def test_a_candidate_that_three_seeds_show_to_be_worse_is_given_up(place, capsys):
-    assert sweep.main([write("seeds = 5\n[grid]\nlearning_rate = [0.4, 3.0]\n"), "--jobs", "1"]) == 0
-    assert [len(trial.intermediate_values) for trial in trials()] == [5, 3]
+    assert train("seeds = 5\n[grid]\nlearning_rate = [0.4, 3.0]\n") == 8
     assert states() == {TrialState.COMPLETE: 1, TrialState.PRUNED: 1}
     output = capsys.readouterr().out
     assert "3, pruned" in output
     assert "comparisons: 1; not told apart" in output
 
 
-def test_optuna_looks_for_candidates_in_ranges(place):
+def test_optuna_looks_for_candidates_in_ranges_and_trains_what_it_had_picked_when_it_was_stopped(
+    place, monkeypatch, inject
+):
     ranges = "[ranges]\nlearning_rate = {low = 0.01, high = 1.0, log = true}\nbatch_size = {low = 64, high = 512}\n"
-    assert sweep.main([write(f"seeds = 1\ntrials = 3\n{ranges}"), "--jobs", "1"]) == 0
-    assert states() == {TrialState.COMPLETE: 3}
-    assert len({trial.params["learning_rate"] for trial in trials()}) == 3
-    assert all(0.01 <= trial.params["learning_rate"] <= 1 for trial in trials())
-    assert all(type(trial.params["batch_size"]) is int for trial in trials())
-    assert sweep.main([write(f"seeds = 1\ntrials = 4\n{ranges}"), "--jobs", "1"]) == 0
-    assert states() == {TrialState.COMPLETE: 4}
 
-
-def test_what_optuna_had_picked_when_it_was_stopped_is_trained_by_the_next_command(place, monkeypatch, inject):
-    file = write("seeds = 1\ntrials = 2\n[ranges]\nlearning_rate = {low = 0.01, high = 1.0}\n")
-
-    def stop(*_):
+    def stop(*_, **__):
         inject("Ctrl-C in a search")
         raise KeyboardInterrupt
+        yield
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(study.Worker, "train_seeds", stop)
-        sweep.main([file])
-    assert states() == {TrialState.FAIL: 1, TrialState.WAITING: 2}
-    assert sweep.main([file, "--jobs", "1"]) == 0
-    assert states() == {TrialState.FAIL: 1, TrialState.COMPLETE: 2}
-    picked = trials()[0].params
-    assert [trial.params for trial in trials()].count(picked) == 2
+        patch.setattr(records, "train_all", stop)
+        train(f"seeds = 1\ntrials = 3\n{ranges}")
+    assert states() == {TrialState.FAIL: 1}
+    assert train(f"seeds = 1\ntrials = 3\n{ranges}") == 3
+    picked = [trial.params for trial in newest_study().trials]
+    assert picked[0] == picked[1]
+    assert len({params["learning_rate"] for params in picked}) == 3
+    assert all(0.01 <= params["learning_rate"] <= 1 and type(params["batch_size"]) is int for params in picked)
+    assert train(f"seeds = 1\ntrials = 4\n{ranges}") == 1
+    assert states() == {TrialState.FAIL: 1, TrialState.COMPLETE: 4}
 
 
-def test_a_candidate_that_fails_is_named_and_the_others_are_ranked(place, inject, capsys):
+def test_a_candidate_that_fails_is_named_and_tried_again_by_the_next_command_and_the_others_are_ranked(
+    place, inject, capsys
+):
     inject("loss that is not finite")
-    assert sweep.main([write("seeds = 2\n[grid]\nlearning_rate = [9.0, 0.4]\n"), "--jobs", "1"]) == 0
-    output = capsys.readouterr().out
     reason = "fast seed 0 failed: train.py: the loss became nan in epoch 1"
-    assert f"failed: learning_rate=9: {reason}\n" in output
-    assert "best: learning_rate=0.4\n" in output
-    with pytest.raises(UserError, match="no candidate is done yet; failed: learning_rate=8"):
-        sweep.main([write("seeds = 1\n[grid]\nlearning_rate = [8.0]\n")])
+    with pytest.raises(UserError, match=f"is done yet; failed: learning_rate=8: {reason}"):
+        train("seeds = 1\n[grid]\nlearning_rate = [8.0]\n")
+    for failures in (1, 2):
+        train("seeds = 2\n[grid]\nlearning_rate = [9.0, 0.4]\n")
+        assert states() == {TrialState.FAIL: failures, TrialState.COMPLETE: 1}
+        output = capsys.readouterr().out
+        assert f"failed: learning_rate=9: {reason}\n" in output
+        assert "best: learning_rate=0.4\n" in output
 
 
-def test_a_candidate_that_two_processes_put_into_the_queue_is_trained_once(place, monkeypatch, inject):
-    inject("candidate put into the queue twice")
-    open_study = study.open_study
-
-    def open_twice(*arguments):
-        found = open_study(*arguments)
-        found.enqueue_trial({"learning_rate": 0.1}, user_attrs={"candidate": 1})
-        return found
-
-    monkeypatch.setattr(study, "open_study", open_twice)
-    file = write("seeds = 1\n[grid]\nlearning_rate = [9.0, 0.1]\n")
-    for again in (0, 1):  # the one that fails is tried again, as itself
-        assert sweep.main([file, "--jobs", "1"]) == 0
-        assert states() == {TrialState.COMPLETE: 1, TrialState.FAIL: 2 + 2 * again}
-        assert len(trained()) == 1
-        assert {trial.params["learning_rate"] for trial in trials() if trial.params} == {9.0, 0.1}
+def test_a_candidate_that_two_machines_took_stands_in_the_ranking_once(place, inject, capsys):
+    inject("candidate taken twice")
+    train(TWO)
+    study, first = newest_study(), capsys.readouterr().out
+    study.add_trial(study.trials[0])
+    assert train(TWO) == 0
+    assert first.endswith(capsys.readouterr().out.partition("\n")[2])
 
 
-def test_show_ranks_and_makes_nothing(place, capsys):
-    file = write("seeds = 1\n[grid]\nlearning_rate = [0.1]\n")
-    with pytest.raises(UserError, match=r"there is no study mine-fast-.* in sqlite:///results/sweeps/mine.db yet"):
+def test_show_ranks_and_trains_nothing(place, capsys):
+    file = write("seeds = 1\n[[list]]\n[[list]]\nwhitening = false\nepochs = 3\n")
+    with pytest.raises(UserError, match=r"no candidate of study mine-fast-.* is done yet"):
         sweep.main([file, "--show"])
-    assert not Path("results").exists()
+    assert not trained()
     assert sweep.main([file, "--jobs", "1"]) == 0
-    trained_before = trained()
     capsys.readouterr()
     assert sweep.main([file, "--show"]) == 0
-    assert "best: learning_rate=0.1" in capsys.readouterr().out
-    assert trained() == trained_before
-    with pytest.raises(UserError, match="there is no study mine-default-"):
+    output = capsys.readouterr().out
+    assert "| the recipe as it is " in output
+    assert "| whitening=false, epochs=3 " in output
+    assert len(trained()) == 2
+    with pytest.raises(UserError, match="no candidate of study mine-default-"):
         sweep.main([file, "--show", "--recipe", "default"])
 
 
-@pytest.mark.parametrize("url", ["nonsense", "a://b:c/d", "nosuchdb://host/x", "sqlite:////proc/nowhere/x.db"])
-def test_a_database_that_cannot_be_used_is_one_line(place, inject, url):
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [("nonsense", 2), ("a://b:c/secret", 2), ("nosuchdb://me:secret@host/x", 1), ("sqlite:////proc/nowhere/x.db", 1)],
+)
+def test_a_database_that_cannot_be_used_is_one_line_without_its_password(place, inject, capsys, url, status):
     inject("database that cannot be used")
-    with pytest.raises(UserError) as error:
-        sweep.main([write("[[list]]\n"), "--storage", url])
-    assert "\n" not in str(error.value)
+    flags = [write("[[list]]\n"), "--storage", url]
+    try:
+        assert cli.run(lambda: sweep.main(flags)) == status
+    except SystemExit as stop:
+        assert stop.code == status
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "secret" not in errors
     assert not trained()
 
 
-def test_a_password_is_not_shown():
-    assert study.hide_password("postgresql://me:secret@host/x") == "postgresql://me:***@host/x"
+FAULTS = {
+    "": "one of [grid], [[list]], [ranges] is needed, got none",
+    "[grid]\nepochs = [1]\n[[list]]\nepochs = 1": "needed, got [grid] and [[list]]",
+    "[grid]\nepoch = [1]": "epoch=1: a recipe has no field 'epoch'",
+    "[grid]\nepochs = [1, 0]": "epochs=0: epochs must be between 0.001 and 100,000, got 0",
+    "[grid]\nepochs = [2, 2]": "epochs=2 is there twice",
+    "[grid]\nepochs = 3": "expected `array`, got `int`",
+    "[grid]\nholdout = [false]": "holdout must be the same for all candidates",
+    '[grid]\narchitecture = ["resnet"]': "'resnet'",
+    "[[list]]\nmomentum = 0": "momentum=0: nesterov needs a momentum above 0",
+    "[ranges]\nlearning_rate = {low = 0.1, high = 1}": "[ranges] need trials",
+    "trials = 3\n[[list]]": "[grid] and [[list]] have theirs",
+    "trials = 0\n[ranges]\nlearning_rate = {low = 0.1, high = 1}": "trials: expected `int` >= 1",
+    "trials = 3\n[ranges]\nlearning_rate = {low = 1, high = 0.1}": "`low <= high` must hold, but got (low=1, high=0.1)",
+    "trials = 3\n[ranges]\nlearning_rate = {low = 0, high = 1, log = true}": "`low > 0` must hold for `log=True`",
+    "trials = 3\n[ranges]\nwhitening = {low = 0, high = 1}": "whitening must be of type bool, got 0",
+    "trials = 3\n[ranges]\nlearning_rate = {low = 0.1}": "missing required field `high`",
+    'recipe = "fat"\n[[list]]': "unknown recipe 'fat'; there are: default",
+    "seeds = 0\n[[list]]": "seeds",
+    "holdout = 0\n[[list]]": "validation_images must be between 1",
+    "seed = 3\n[[list]]": "unknown field `seed`",
+    'name = "a/b"\n[[list]]': "name",
+    "[grid\n": "is not valid TOML",
+}
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("[grid]\nepoch = [1]", "mine.toml: epoch=1: a recipe has no field 'epoch'"),
-        ('[grid]\narchitecture = ["resnet"]', "'resnet'"),
-        ("[grid]\nepochs = [1", "is not valid TOML"),
-    ],
-)
-def test_a_wrong_file_is_one_line_and_status_2(place, capsys, inject, text, said):
+@pytest.mark.parametrize("text", FAULTS)
+def test_a_fault_of_the_file_is_one_line_before_anything_is_trained(place, inject, capsys, text):
     inject("faulty sweep file")
+    Path("mine.toml").write_text('recipe = "fast"\n' * ("recipe" not in text) + text)
     with pytest.raises(SystemExit) as stop:
-        cli.run(lambda: sweep.main([write(text)]))
+        cli.run(lambda: sweep.main(["mine.toml"]))
     errors = capsys.readouterr().err
     assert stop.value.code == 2
-    assert said in errors
+    assert FAULTS[text] in errors
+    assert "mine.toml" in errors or "resnet" in errors
     assert errors.count("\n") == 1
     assert not Path("results").exists()
+
+
+def test_a_grid_is_every_combination():
+    example = sweep.read_sweep(Path(sweep.__file__).parent / "sweeps" / "example.toml")
+    pairs = [tuple(changes.values()) for changes in example.candidates]
+    assert pairs == [(rate, start) for rate in (0.2, 0.4, 0.8) for start in (0.2, 0.4)]
+    assert (example.name, example.recipe, example.seeds, example.trials) == ("example", "fast", [0, 1, 2], 6)
