@@ -22,7 +22,7 @@ SMALL_TRAINING, SMALL_TEST = 1050, 500
 SMALL = "--batch-size", "100", "--device", "cpu"
 FAULTS = pytest.StashKey[collections.Counter]()
 STARTERS = {"launch", "launch_script", "server", "whole"}  # fixtures that start processes
-HELPERS = {"git", "uname", "pip", "apt-get", "dpkg-deb"}  # tell of project and machine; fetch the data where they are missing
+HELPERS = {"git", "uname", "pip", "apt-get", "dpkg-deb"}  # tell of project and machine, or fetch missing data
 RUNNING = []  # the test
 MAY_BE_SKIPPED = (  # where CI is set, too
     *("needs /dev/full", "needs affinity", "needs control groups", "needs a system that lets users mount"),
