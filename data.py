@@ -10,7 +10,6 @@ the images are one tensor on the device, and a batch is an index into it.
 import dataclasses
 import functools
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -186,7 +185,7 @@ def batches(
         yield from map(Batch, *parts, sizes)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(description="Fetch and verify a data set.")
     parser.add_argument("--dataset", default="mnist", choices=DATASETS, help="(default: mnist)")
     parser.add_data()
@@ -195,8 +194,7 @@ def main(argv: list[str] | None = None) -> int:
     fetch(dataset, arguments.data)
     for name, is_ in state(dataset, arguments.data).items():
         print(f"{is_}  {dataset.raw_dir(arguments.data) / name}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

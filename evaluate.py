@@ -10,7 +10,6 @@ recipe has one), in float32, one view of each image. A hold-out run is evaluated
 import dataclasses
 import functools
 import math
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -173,8 +172,7 @@ def evaluate_run(argv: list[str] | None) -> tuple[Path, Evaluation, data.Images]
     parser.add_data()
     parser.add_device()
     arguments = parser.parse_args(argv)
-    device = devices.resolve_device(arguments.device)
-    devices.prepare()
+    device = devices.prepare(arguments.device)
     model, state = checkpoint.load_model(arguments.run, device)
     run_dir, images = checkpoint.locate(arguments.run)[0], load_tested(state, arguments.data, device)
     facts = {"recipe": state["recipe"]["name"], "seed": state["seed"], "epoch": state["epoch"]}
@@ -190,10 +188,9 @@ def evaluate_run(argv: list[str] | None) -> tuple[Path, Evaluation, data.Images]
     return run_dir, evaluation, images
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     evaluate_run(argv)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

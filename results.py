@@ -12,7 +12,6 @@ import hashlib
 import io
 import math
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -326,10 +325,9 @@ def parse_run(parser: cli.Parser, argv: list[str] | None) -> tuple[argparse.Name
     return arguments, changed, seed, arguments.out or RUNS / name
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     print(parse_run(cli.Parser(description=__doc__), argv)[-1])
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

@@ -169,7 +169,7 @@ def conclude(run_dir: Path, data_dir: Path) -> None:
     print(f"{results.results_path(run_dir)}\nnext: make report RUN={run_dir}")
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(description=__doc__)
     parser.add_device()
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
@@ -191,15 +191,14 @@ def main(argv: list[str] | None = None) -> int:
                 if arguments.log:
                     write_scalars(result["history"], run_dir / arguments.log)
         else:
-            devices.prepare(recipe.threads)
+            devices.prepare(device_type, recipe.threads)
             trainer = Trainer(recipe, seed, device, data.load(recipe.dataset, arguments.data, "train", device))
             trainer.environment = environment.describe(device, recipe.precision)
             test = None if recipe.holdout else data.load(recipe.dataset, arguments.data, "test", device)
             train_in(run_dir, trainer, test, arguments.overwrite, arguments.log)
         if first:
             conclude(run_dir, arguments.data)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, cli.RESUME))
+    cli.run(main, cli.RESUME)

@@ -12,7 +12,6 @@ the model does; and a results.json that says what the checkpoint says.
 import copy
 import dataclasses
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -263,8 +262,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_device()
     arguments = parser.parse_args(argv)
     if arguments.run:
-        device = devices.resolve_device(arguments.device)
-        devices.prepare()
+        device = devices.prepare(arguments.device)
         bounds = arguments.minimum, arguments.minimum_class, arguments.maximum_loss
         rules = judge(arguments.run, arguments.data, device, *bounds, strict=True)
         print(format_rules(rules))
@@ -275,4 +273,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

@@ -202,7 +202,7 @@ def serve(server: Server) -> None:
             raise
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("runs", nargs="*", type=results.find_run, metavar="RUN", help="its folder, or name in results/")
     parser.add_argument("--out", type="path", default=results.RUNS / "demo", help="a folder (default: results/demo)")
@@ -211,8 +211,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_data()
     parser.add_device()
     arguments = parser.parse_args(argv)
-    device = devices.resolve_device(arguments.device)
-    devices.prepare()
+    device = devices.prepare(arguments.device)
     runs = choose_runs(arguments.runs)
     # The port is taken before the build, which takes longer.
     with contextlib.nullcontext() if arguments.build_only else listen(arguments.out, arguments.port) as server:
@@ -221,8 +220,7 @@ def main(argv: list[str] | None = None) -> int:
             serve(server)
         else:
             print(arguments.out)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

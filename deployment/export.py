@@ -15,7 +15,6 @@ import hashlib
 import itertools
 import json
 import statistics
-import sys
 import timeit
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -182,4 +181,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

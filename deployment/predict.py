@@ -112,8 +112,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if not arguments.pictures:
         parser.error("which picture? make predict IMAGE=my.png, or python -m deployment.predict my.png")
-    device = devices.resolve_device(arguments.device)
-    devices.prepare()
+    device = devices.prepare(arguments.device)
     run = arguments.run or results.best_run()
     predictions = unread_predictions(arguments.pictures)
     seen = predict(run, predictions, device)
@@ -127,4 +126,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

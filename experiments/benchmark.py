@@ -259,7 +259,7 @@ class Bench:
         }
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(description="Measure this project beside the published systems.")
     parser.add_data()
     parser.add_argument("--quick", action="store_true", help="one short round, under a minute; writes no record")
@@ -274,8 +274,7 @@ def main(argv: list[str] | None = None) -> int:
         path = cli.project_path(str(results.RECORDS / "bench.json"))
         files.write_json(path, bench)
         print(f"\n{path}\nnext: make readme")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

@@ -152,7 +152,7 @@ def record_path(name: str, record: dict[str, Any], is_own: bool) -> Path:
     return path if is_own and not fewer else results.RUNS / path.name
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(description=__doc__)
     names = [*recipes.RECIPES, PUBLISHED]
     parser.add_argument("recipe", choices=names, metavar="recipe", help=f"its name, or {PUBLISHED} for all of those")
@@ -194,8 +194,7 @@ def main(argv: list[str] | None = None) -> int:
     path = record_path(name, record, is_own)
     files.write_json(path, record)
     print(path)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, cli.RESUME))
+    cli.run(main, cli.RESUME)

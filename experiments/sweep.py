@@ -16,7 +16,6 @@ import hashlib
 import itertools
 import json
 import statistics
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -252,7 +251,7 @@ def report(study: optuna.Study, sweep: Sweep) -> str:
     return "\n".join([ranking.report(done), *failures, *[f"not done yet: {missing}"] * (missing > 0)])
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("file", type="path", help="TOML or JSON (make: FILE=)")
     parser.add_argument("--recipe", choices=recipes.RECIPES, metavar="NAME", help="instead of the file's")
@@ -281,8 +280,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"study {name} in {place}: {sweep.trials} candidates, {len(sweep.seeds)} seeds each", flush=True)
             work(study, sweep, shares)
         print(report(study, sweep))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, RESUME))
+    cli.run(main, RESUME)

@@ -9,7 +9,6 @@ The text of the tables is in tables.md.jinja, what is asked and what others clai
 import json
 import re
 import statistics
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -187,14 +186,13 @@ def finish(figure: Figure, axes: Axes, label: str, marks: dict[str, tuple[float,
         taken.append(box)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     cli.Parser(description="Write the tables of README and docs from the records.").parse_args(argv)
     for name in SECTIONS:
         files.replace_file(ROOT / name, renew(name).encode())
     for name, picture in drawn(contents()).items():
         plots.save(RECORDS / name, *picture)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

@@ -7,7 +7,6 @@ images, one by one, from what their results.json says they read wrong: weights a
 changed since.
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +110,7 @@ def as_page(compared: dict[str, Any], runs: list[Result], tested: data.Images, l
     return template.render(compared=compared, curves=curves, sides=sides, sprites=sprites, labels=labels)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("runs", nargs="*", type=results.find_run, help="two runs' folders, or their names in results/")
     parser.add_argument("--out", type="path", help="a folder (default: results/<first>-vs-<second>)")
@@ -131,8 +130,7 @@ def main(argv: list[str] | None = None) -> int:
     files.write_json(out / "compare.json", compared)
     files.replace_file(out / "compare.html", as_page(compared, runs, tested, labels).encode())
     print(f"\n{out / 'compare.json'}, {out / 'compare.html'}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

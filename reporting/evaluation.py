@@ -5,15 +5,13 @@
 writes the pictures into the run's folder.
 """
 
-import sys
-
 from support import cli
 
 from evaluate import evaluate_run, format_mistake
 from reporting import plots
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     run_dir, evaluation, images = evaluate_run(argv)
     mistakes = [evaluation.mistake(index) for index in evaluation.misclassified[: plots.LISTED]]
     pixels = images.pixels[[mistake["index"] for mistake in mistakes], 0].cpu().numpy() / 255
@@ -26,8 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     ):
         plots.save(run_dir / name, plot, *content)
         print(run_dir / name)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

@@ -6,7 +6,6 @@ and every field of a recipe as a flag; prints what it suggests, and writes lr_fi
 """
 
 import dataclasses
-import sys
 
 from support import cli, devices, files
 
@@ -18,12 +17,11 @@ from reporting import plots
 from trainer import Trainer
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(description=__doc__)
     parser.add_device()
     arguments, recipe, seed, run_dir = results.parse_run(parser, argv)
-    device = devices.resolve_device(arguments.device)
-    devices.prepare(recipe.threads)
+    device = devices.prepare(arguments.device, recipe.threads)
     trainer = Trainer(recipe, seed, device, data.load(recipe.dataset, arguments.data, "train", device))
     test = range_test(trainer)
     path = run_dir / "lr_finder.json"
@@ -35,8 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     for rule, lr in test.suggestions.items():
         print(f"{rule:16}  make train{named} LR={lr:.4g}{'  (as LR=auto does)' * (lr == test.lr)}")
     print(f"{len(test.lrs)} steps, {test.seconds:.1f} s: {path}, {path.with_suffix('.png')}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

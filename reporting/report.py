@@ -9,7 +9,6 @@ page in other colours; without its script, only the choice among the mistakes is
 import dataclasses
 import datetime
 import shlex
-import sys
 from typing import Any
 
 from support import cli, devices, files
@@ -134,14 +133,13 @@ def report(
     )
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(description="Write the report of a run.")
     parser.add_argument("run", type=results.find_run, help="the run's folder, or its name in results/")
     parser.add_data()
     parser.add_device()
     arguments = parser.parse_args(argv)
-    device = devices.resolve_device(arguments.device)
-    devices.prepare()
+    device = devices.prepare(arguments.device)
     run_dir, _ = checkpoint.locate(arguments.run)
     model, state = checkpoint.load_model(run_dir, device)
     rules, result = verdict.judge(run_dir, arguments.data, device), results.load(run_dir)
@@ -155,8 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     text = report(result, state, evaluation, training, tested, **facts)
     files.replace_file(run_dir / "report.html", text.encode())
     print(run_dir / "report.html")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

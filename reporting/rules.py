@@ -7,7 +7,6 @@ python -m reporting.rules NAME --check parameters|all    the rules; exit status 
 
 import contextlib
 import io
-import sys
 import tempfile
 import traceback
 from pathlib import Path
@@ -117,4 +116,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

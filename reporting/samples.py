@@ -5,8 +5,6 @@
 and every field of a recipe as a flag; writes augmentation.png.
 """
 
-import sys
-
 from support import cli
 
 import numpy as np
@@ -31,14 +29,13 @@ def augmented(images: data.Images, recipe: Recipe, seed: int) -> tuple[np.ndarra
     return shown.numpy(), ["original"] + [""] * (len(shown) - 1), 1 + DRAWS
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     arguments, recipe, seed, run_dir = results.parse_run(cli.Parser(description=__doc__), argv)
     images = data.load(recipe.dataset, arguments.data, "train")
     path = run_dir / "augmentation.png"
     plots.save(path, plots.image_grid, *augmented(images, recipe, seed))
     print(path)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

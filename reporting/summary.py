@@ -3,7 +3,6 @@
 python -m reporting.summary default-seed0 [--base main/results.json] [--data data]
 """
 
-import sys
 from pathlib import Path
 
 from support import UserError, cli
@@ -24,7 +23,7 @@ def difference(result: Result, base: Path) -> str:
     return f"Since {base}: {compared['verdict']}."
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("run", type=results.find_run, help="the run's folder, or its name in results/")
     parser.add_argument("--base", type=results.find_run, help="the folder of an earlier run, or its results.json")
@@ -46,8 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         "```\n\n</details>",
     ]
     print("\n".join(parts))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

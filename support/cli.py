@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from support import UserError
 
@@ -73,8 +74,8 @@ def warn(message: object, source: str = "warning") -> None:
         sys.stderr.write(f"{source}: {message}\n")
 
 
-def run(main: Callable[[], int], remedy: str = "") -> int:
-    """Run a script's `main` and return its exit status.
+def run(main: Callable[[], int | None], remedy: str = "") -> NoReturn:
+    """Run a script's `main` and exit with the status that it returns, None for 0.
 
     A UserError becomes one line on stderr, and so does a stop, with the remedy, output that cannot be written, and too
     little memory. Anything else is a fault of the program and keeps its traceback."""
@@ -90,11 +91,11 @@ def run(main: Callable[[], int], remedy: str = "") -> int:
         handle_signals(stop)
         status = main()
         sys.stdout.flush()
-        return status
+        sys.exit(status)
     except KeyboardInterrupt as error:
         number = error.args[0] if error.args else signal.SIGINT
         tell(f"stopped by {CAUSES[number]}{hint}")
-        return 128 + number
+        sys.exit(128 + number)
     except UserError as error:
         tell(error)
     except OSError as error:
@@ -104,7 +105,7 @@ def run(main: Callable[[], int], remedy: str = "") -> int:
         if remedy or not is_unread:
             tell(f"the output could not be written ({error.strerror}){hint}")
         if is_unread:
-            return 141  # 128 + SIGPIPE, a signal that Windows does not have
+            sys.exit(141)  # 128 + SIGPIPE, a signal that Windows does not have
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
             raise
@@ -116,4 +117,4 @@ def run(main: Callable[[], int], remedy: str = "") -> int:
                 stream.flush()
             except OSError:  # Python would complain of it when it exits
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return 1
+    sys.exit(1)

@@ -20,11 +20,13 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def prepare(wanted_threads: int = 0) -> None:
-    """Settings of torch that all computing here needs, whatever the device; so many threads, or one a core."""
+def prepare(name: str = "cpu", wanted_threads: int = 0) -> torch.device:
+    """The device of that name, once torch has the settings that all computing here needs, and so many threads, or one
+    a core. Raises UserError as `resolve_device` does."""
     torch.set_num_threads(threads(wanted=wanted_threads))
     torch.set_flush_denormal(True)  # denormal numbers make convolutions up to 40 times slower
     torch.backends.cudnn.deterministic = True
+    return resolve_device(name)
 
 
 def text(path: Path) -> str:

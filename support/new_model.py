@@ -8,7 +8,6 @@ something. What is in both files stays as it is.
 
 import keyword
 import re
-import sys
 from pathlib import Path
 
 from support import UserError, cli, files
@@ -28,7 +27,7 @@ def create(name: str, root: Path) -> None:
         files.replace_file(path, (texts[path] + addition.format(name=name, class_name=class_name)).encode())
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("name", help="of the recipe and its network")
     name = parser.parse_args(argv).name
@@ -39,8 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"  make show-model RECIPE={name}     its layers, with shapes and parameters")
     print(f"  make check-model RECIPE={name}    the rules, and two steps of training")
     print(f"  make train RECIPE={name}          the whole training; HOLDOUT=10000 to tune it")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)

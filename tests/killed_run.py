@@ -25,4 +25,4 @@ if __name__ == "__main__":
     rank, epoch = os.environ.get("KILLED", "0,0").split(",")
     if rank == os.environ.get("RANK", "0"):
         spawned.Before(spawned.END_OF_EPOCH, spawned.kill, int(epoch))()
-    sys.exit(cli.run(lambda: train.main(sys.argv[2:]), cli.RESUME))
+    cli.run(lambda: train.main(sys.argv[2:]), cli.RESUME)

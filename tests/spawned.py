@@ -82,7 +82,7 @@ def run_script(module, flags, output, errors, fault, environment):
     if fault:
         fault()
     script = importlib.import_module(module)
-    sys.exit(cli.run(lambda: script.main(flags), cli.RESUME if module == "train" else ""))
+    cli.run(lambda: script.main(flags), cli.RESUME if module == "train" else "")
 
 
 SAVING = (files.__file__, checkpoint.__file__)

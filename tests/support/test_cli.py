@@ -31,7 +31,8 @@ def failing(error):
 @pytest.mark.parametrize(("error", "line"), MENDABLE)
 def test_what_a_person_can_mend_is_one_line_and_status_1(capsys, inject, error, line):
     inject("error that a person can mend")
-    assert cli.run(lambda: failing(error)) == 1
+    with pytest.raises(SystemExit, match="1"):
+        cli.run(lambda: failing(error))
     assert capsys.readouterr().err == f"{os.path.basename(sys.argv[0])}: {line}\n"
 
 
@@ -43,7 +44,7 @@ def test_a_fault_of_the_program_or_of_a_model_keeps_its_traceback(inject, error)
 
 
 def script(main):
-    return f"import os, signal, sys; from support import cli; sys.exit(cli.run(lambda: {main}, *sys.argv[1:]))"
+    return f"import os, signal, sys; from support import cli; cli.run(lambda: {main}, *sys.argv[1:])"
 
 
 LINES, SIGN = script(r"print('line\n' * 100_000)"), script("print('99 ≥ 98')")
