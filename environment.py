@@ -12,9 +12,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from support import cli, devices, processes
+from support.rule import Rule, format_rules
 
 import torch
 from packaging.requirements import Requirement
@@ -62,12 +63,9 @@ def describe(device: torch.device, precision: str) -> dict[str, Any]:
     }
 
 
-class Check(NamedTuple):
-    """One thing that was checked: what there is, and the remedy where it is not good enough."""
-
-    name: str
-    there: str
-    remedy: str = ""
+def check(name: str, there: str, remedy: str) -> Rule:
+    """The rule for one thing: what there is of it, and the remedy where that is not good enough."""
+    return Rule(name, f"{there}  → {remedy}" if remedy else there, not remedy)
 
 
 def requirements() -> list[Requirement]:
@@ -76,30 +74,30 @@ def requirements() -> list[Requirement]:
     return [Requirement(line) for line in lines if line and not line.startswith("#")]
 
 
-def check_package(package: Requirement) -> Check:
+def check_package(package: Requirement) -> Rule:
     """Whether a package is installed, in a version that is asked for."""
     remedy = f"needs {package}: make env-update"
     try:
         version = importlib.metadata.version(package.name)
     except importlib.metadata.PackageNotFoundError:
-        return Check(package.name, "missing", remedy)
+        return check(package.name, "missing", remedy)
     is_wanted = package.specifier.contains(version, prereleases=True)
-    return Check(package.name, f"{version} ({package.specifier})", "" if is_wanted else remedy)
+    return check(package.name, f"{version} ({package.specifier})", remedy * (not is_wanted))
 
 
-def checks(dataset: str, data_dir: Path | str) -> list[Check]:
+def checks(dataset: str, data_dir: Path | str) -> list[Rule]:
     """Every check: Python, packages, device, threads, disk and data."""
     device, free = devices.resolve_device("auto").type, shutil.disk_usage(ROOT).free / 1e9
     states = data.state(data.get_dataset(dataset), data_dir)
     unverified = ", ".join(f"{name} {state}" for name, state in states.items() if state != "verified")
     is_old = sys.version_info < PYTHON_FLOOR
     return [
-        Check("python", platform.python_version(), f"needs Python >= {PYTHON_FLOOR[0]}.{PYTHON_FLOOR[1]}" * is_old),
+        check("python", platform.python_version(), f"needs Python >= {PYTHON_FLOOR[0]}.{PYTHON_FLOOR[1]}" * is_old),
         *map(check_package, requirements()),
-        Check("device", f"{device}, {torch.backends.cpu.get_cpu_capability()}"),
-        Check("threads", f"{devices.threads()} of {devices.cores()} cores"),
-        Check("disk", f"{free:.1f} GB free", f"needs {DISK_FLOOR} GB: free some space" * (free < DISK_FLOOR)),
-        Check(
+        Rule("device", f"{device}, {torch.backends.cpu.get_cpu_capability()}", True),
+        Rule("threads", f"{devices.threads()} of {devices.cores()} cores", True),
+        check("disk", f"{free:.1f} GB free", f"needs {DISK_FLOOR} GB: free some space" * (free < DISK_FLOOR)),
+        check(
             "data",
             unverified or f"{dataset}: {len(states)} files verified in {data_dir}",
             f"make data DATASET={dataset}" * bool(unverified),
@@ -113,9 +111,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_data()
     arguments = parser.parse_args(argv)
     checked = checks(arguments.dataset, arguments.data)
-    for name, there, remedy in checked:
-        print(f"FAIL  {name:12} {there}  → {remedy}" if remedy else f"ok    {name:12} {there}")
-    return 1 if any(check.remedy for check in checked) else 0
+    print(format_rules(checked))
+    return 0 if all(rule.passed for rule in checked) else 1
 
 
 if __name__ == "__main__":

@@ -145,8 +145,9 @@ def train_small(small_mnist, mnist_folder, tmp_path, capsys):
 
     def run(*arguments, out="run"):
         place = "--data", str(mnist_folder), "--out", str(tmp_path / out)
+        status = 0
         try:
-            status = train.main([*SMALL, *place, *map(str, arguments)])
+            train.main([*SMALL, *place, *map(str, arguments)])
         except SystemExit as stop:
             status = stop.code
         return status, *capsys.readouterr()

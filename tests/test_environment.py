@@ -11,14 +11,14 @@ def test_a_ready_machine_passes(mnist_folder, capsys):
     assert environment.main(["--data", str(mnist_folder)]) == 0
     output = capsys.readouterr().out
     assert all(name in output for name in ("python", "torch", "device", "threads", "disk", "4 files verified"))
-    assert "FAIL" not in output
+    assert "✗" not in output
 
 
 def test_what_is_wrong_is_named_with_its_remedy(tmp_path, capsys, monkeypatch):
     wanted = [Requirement("torch>=99.0"), Requirement("no-such-package>=1.0")]
     monkeypatch.setattr(environment, "requirements", lambda: wanted)
     assert environment.main(["--data", str(tmp_path)]) == 1
-    failed = dict(re.findall(r"^FAIL  (\S+) +(.*)$", capsys.readouterr().out, re.MULTILINE))
+    failed = dict(re.findall(r"^✗ (\S+) +(.*)$", capsys.readouterr().out, re.MULTILINE))
     assert failed["torch"].endswith("→ needs torch>=99.0: make env-update")
     assert failed["no-such-package"].startswith("missing")
     assert failed["data"].endswith("→ make data DATASET=mnist")
@@ -28,7 +28,7 @@ def test_what_is_wrong_is_named_with_its_remedy(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(("floor", "enough"), [("1.9", True), ("2.0", True), ("2.0.1", False), ("2.10", False)])
 def test_versions_compare_as_numbers(monkeypatch, floor, enough):
     monkeypatch.setattr(environment.importlib.metadata, "version", lambda _: "2.0+cpu")
-    assert (environment.check_package(Requirement(f"torch>={floor}")).remedy == "") == enough
+    assert environment.check_package(Requirement(f"torch>={floor}")).passed == enough
 
 
 def test_changed_code_makes_a_commit_dirty_and_a_written_record_does_not(tmp_path, monkeypatch):

@@ -63,19 +63,23 @@ def test_what_is_registered_and_never_runs_does_not_count(inject, broken, forwar
 
 
 def judge(folder, mnist_folder=None, **bounds):
-    return {rule.name: rule for rule in verdict.judge(folder, mnist_folder, minimum=0, **bounds)}
+    return {
+        rule.name: rule
+        for rule in verdict.judge(folder, mnist_folder, **{"minimum_accuracy": 0, "minimum_class": 0} | bounds)
+    }
 
 
 def test_a_sound_run_passes_and_is_evaluated_again(finished, mnist_folder):
     rules = judge(finished, mnist_folder)
-    assert list(rules) == ["parameters", "epochs", "accuracy", "rules", "results.json"]
+    names = [name.split(",")[0] for name in rules]
+    assert names == ["parameters", "epochs", "accuracy", "rules", "worst class", "results.json"]
     assert all(rule.passed for rule in rules.values()), rules
     assert rules["parameters"].measured == "19,066 < 20,000"
     assert "500 images evaluated again" in rules["accuracy"].measured
     assert "not evaluated again" in judge(finished)["accuracy"].measured
 
 
-def test_bounds_are_checked_where_they_are_given_and_the_data_sets_where_strict(two_epochs, train_small, tmp_path):
+def test_bounds_are_the_data_sets_where_none_are_given(two_epochs, train_small, tmp_path):
     rules = judge(two_epochs, minimum_class=100.0, maximum_loss=1e-9)
     broken = [name.split(",")[0] for name, rule in rules.items() if not rule.passed]
     assert broken == ["worst class", "training loss"]
@@ -83,8 +87,8 @@ def test_bounds_are_checked_where_they_are_given_and_the_data_sets_where_strict(
     assert "< 99.4 %" in asked["accuracy"].measured
     train_small("--epochs", 1, "--keep", 1)  # the default keeps 0.4, whose training loss is of what is hard
     for folder, names in ((two_epochs, ["worst class"]), (tmp_path / "run", ["worst class", "training loss"])):
-        strict = [name.split(",")[0] for name in judge(folder, strict=True)]
-        assert [name for name in strict if name in ("worst class", "training loss")] == names
+        asked = [rule.name.split(",")[0] for rule in verdict.judge(folder)]
+        assert [name for name in asked if name in ("worst class", "training loss")] == names
 
 
 FORGED = [
@@ -153,7 +157,7 @@ def test_the_training_loss_counts_from_the_lowest_that_label_smoothing_allows():
     [(held_out(99.0), "mnist", False, "no test accuracy"), (run(88.0), "fashion-mnist", True, "nothing is asked")],
 )
 def test_a_hold_out_run_proves_nothing_and_of_a_data_set_without_a_bound_nothing_is_asked(result, name, passed, said):
-    (rule,) = verdict.accuracy_rules(result, None, data.DATASETS[name], None)
+    (rule,) = verdict.accuracy_rules(result, None, data.DATASETS[name].minimum_accuracy)
     assert rule.passed == passed
     assert said in rule.measured
 
