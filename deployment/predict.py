@@ -55,11 +55,11 @@ def predict(run: Path, predictions: list[Prediction], device: torch.device) -> l
     """Complete predictions with class and probabilities, or an error. Those without one, each with what the network
     saw, float32 [28, 28]."""
     model, state = checkpoint.load_model(run, device)
-    convention, seen = pictures.convention(state["recipe"]["dataset"]), []
+    convention, seen, limit = pictures.convention(state["recipe"]["dataset"]), [], MAX_BYTES + 1
     for prediction in (each for each in predictions if "error" not in each):
         file = prediction["file"]
         try:
-            content = sys.stdin.buffer.read(MAX_BYTES + 1) if file == STANDARD_INPUT else files.read(file)
+            content = sys.stdin.buffer.read(limit) if file == STANDARD_INPUT else files.read(file, limit)
             if len(content) > MAX_BYTES:
                 raise UserError(f"{file} has more than {MAX_BYTES >> 20} MB: scale it down, or cut out the digit")
             pixels = pictures.to_input(content, "standard input" if file == STANDARD_INPUT else file, convention)

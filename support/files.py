@@ -5,6 +5,7 @@ A write leaves the old content or the new, never a part, whatever stops the prog
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import secrets
@@ -20,6 +21,8 @@ import msgspec
 
 SUFFIX = ".partial"  # of a file while it is written
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # what some network file systems answer
+# Cached: a lock that is dropped cleans up, and a signal in the midst of that would be lost.
+lock_of = functools.cache(functools.partial(filelock.FileLock, fallback_to_soft=False))
 
 
 @contextlib.contextmanager
@@ -31,10 +34,10 @@ def told(path: Path | str, what: str, more: str = "") -> Iterator[None]:
         raise UserError(f"{path} {what} ({error.strerror or error}){more}") from error
 
 
-def read(path: Path | str) -> bytes:
-    """The content of a file. Raises UserError where it cannot be read."""
-    with told(path, "could not be read"):
-        return Path(path).read_bytes()
+def read(path: Path | str, limit: int = -1) -> bytes:
+    """The content of a file, or its first bytes up to a limit. Raises UserError where it cannot be read."""
+    with told(path, "could not be read"), open(path, "rb") as file:
+        return file.read(limit)
 
 
 def read_json(path: Path | str, remedy: str) -> Any:
@@ -99,7 +102,7 @@ def lock(folder: Path, wait: bool = False) -> Iterator[Callable[[], None]]:
     path, holder = folder / ".lock", folder / ".lock.pid"  # the second names the process that has the first
     with told(folder, "could not be used"):
         folder.mkdir(parents=True, exist_ok=True)
-        file_lock = filelock.FileLock(path, fallback_to_soft=False)
+        file_lock = lock_of(path)
         try:
             file_lock.acquire(blocking=False)
         except filelock.Timeout as error:

@@ -121,6 +121,15 @@ def test_what_is_no_picture_is_a_line_and_the_others_are_read(word, message, run
     assert len(errors.splitlines()) == 1
 
 
+def test_a_file_too_large_for_the_memory_is_a_line_and_the_others_are_read(run_dir, folder, capsys, inject):
+    inject("file that is no picture")
+    with open(folder / "film.png", "wb") as film:
+        film.truncate(2**40)
+    status, output, errors = call(capsys, run_dir, folder / "film.png", folder / "2.png")
+    assert (status, output.count("\n")) == (1, 1)
+    assert errors.endswith("film.png has more than 200 MB: scale it down, or cut out the digit\n")
+
+
 def test_the_best_finished_run_reads_where_none_is_named(tmp_path, monkeypatch, folder, run_dir, capsys):
     monkeypatch.setattr(results, "RUNS", tmp_path / "results")
     with pytest.raises(UserError, match=r"no finished run in .*: make train"):

@@ -136,6 +136,15 @@ def test_the_lock_of_a_dead_process_does_not_block(tmp_path, monkeypatch, capsys
             assert (tmp_path / ".lock.pid").read_text() == f"{os.getpid()}\n"
 
 
+def test_a_signal_at_the_end_of_a_lock_is_not_lost_as_no_lock_is_dropped(tmp_path, monkeypatch):
+    dropped = []  # Python goes on after what is raised meanwhile
+    monkeypatch.setattr(files.filelock.BaseFileLock, "__del__", lambda lock: dropped.append(lock))
+    for _ in range(2):
+        with files.lock(tmp_path) as check:
+            check()
+    assert not dropped
+
+
 def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, capsys, inject):
     def no_locks(*_, **__):
         inject("file system without locks")
