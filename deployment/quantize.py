@@ -205,6 +205,9 @@ class Graph:
         """Conv, and Gemm and MatMul with a constant matrix: convolutions whose window is the whole map."""
         shape, weight, places = self.values[inputs[0]].shape, self.constant(node, 1), (1, 1)
         if node.op_type == "Conv":
+            require(node, weight.ndim == 4)
+            down, across = attributes.pop("dilations", (1, 1))  # a window with gaps is a larger one with zeros
+            weight = np.kron(weight, np.eye(down, 1) @ np.eye(1, across))[..., : 1 - down or None, : 1 - across or None]
             window, places = window_of(node, attributes, weight.shape[2:]), self.values[node.output[0]].shape[1:]
         else:
             rows = weight if attributes.get("transB") else weight.T
@@ -224,7 +227,8 @@ class Graph:
         window = Window(self.values[inputs[0]].shape[1:])
         if node.op_type == "AveragePool":
             window = window_of(node, attributes, attributes["kernel_shape"])
-            require(node, not any(attributes.get("pads", ())) and not attributes.get("ceil_mode"))
+            is_mean = attributes.get("count_include_pad") or not any(attributes.get("pads", ()))
+            require(node, is_mean and not attributes.get("ceil_mode"))
         elif node.op_type == "ReduceMean":
             require(node, set(self.constant(node, 1, np.zeros(0)) % 4) == {2, 3})
         return self.spread(inputs[0], self.values[node.output[0]].shape[1:], window, 1 / np.prod(window.size))
