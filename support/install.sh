@@ -10,7 +10,10 @@ requirements=$1 python=$2 upgrade=$3
 venv=${python%/*/*}
 
 is_current() {
-    cmp -s "$requirements" "$venv/.$requirements" && [ -x "$python" ] && [ -z "$upgrade" ]
+    cmp -s "$requirements" "$venv/.$requirements" && [ -x "$python" ] && [ -z "$upgrade" ] || return
+    # After an upgrade of the system it may be another Python, which finds none of the packages.
+    minor=$(sed -n 's/^version[_info]* = \([0-9]*\.[0-9]*\).*/\1/p' "$venv/pyvenv.cfg")
+    case $("$python" -V) in "Python $minor"*) ;; *) return 1 ;; esac
 }
 is_current && exit
 

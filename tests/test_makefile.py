@@ -138,12 +138,17 @@ def test_an_interrupted_install_goes_on_at_the_next_start(project, inject, stage
     assert project.make()[1] == [RESULTS]
 
 
-def test_an_environment_whose_python_is_gone_is_made_again(project, inject):
+def test_an_environment_whose_python_is_gone_or_another_by_now_is_made_again(project, inject):
+    python = project.venv / "bin" / "python"
     project.make()
-    inject("precondition of the install")
-    (project.venv / "bin" / "python").unlink()
-    (project.venv / "bin" / "python").symlink_to("/python/of/the/last/system")
+    inject("precondition of the install", 2)
+    python.unlink()
+    python.symlink_to("/python/of/the/last/system")
     assert project.make()[1] == FIRST
+    for version, started in (("3.13.2", []), ("3.11.2", FIRST)):
+        (project.venv / "pyvenv.cfg").write_text(f"home = /usr/bin\nversion = {version}\n")
+        python.write_text(f"#!/bin/sh\n[ $1 = {RESULTS} ] || [ $1 = -V ] && echo Python 3.13.7\n")
+        assert project.make()[1] == started
 
 
 def test_of_two_at_once_one_waits_for_what_the_other_started_even_if_that_is_killed(project, inject):
