@@ -98,8 +98,9 @@ def run_facts(run: Run, data_dir: Path, device: torch.device) -> dict[str, Any]:
 def fetch_runtime(data_dir: Path) -> Path:
     """The folder with the files of onnxruntime-web, fetched where one is missing or damaged. Raises UserError."""
     folder = data_dir / "-".join(RUNTIME)
-    with files.lock(data_dir, wait=True):
-        download.fetch(folder, RUNTIME_SHA256, {f"npm's package {'@'.join(RUNTIME)}": pack}, unpack)
+    if set(download.state(folder, RUNTIME_SHA256).values()) != {"verified"}:
+        with files.lock(data_dir, wait=True):
+            download.fetch(folder, RUNTIME_SHA256, {f"npm's package {'@'.join(RUNTIME)}": pack}, unpack)
     return folder
 
 

@@ -30,8 +30,8 @@ def prepare(name: str = "cpu", wanted_threads: int = 0) -> torch.device:
 
 
 def text(path: Path) -> str:
-    """What a file of the system says, nothing where there is none."""
-    return path.read_text() if path.is_file() else ""
+    """What a file of the system says, nothing where there is none, or none to be read."""
+    return path.read_text() if os.access(path, os.R_OK) else ""
 
 
 def cpuinfo(key: str) -> str:

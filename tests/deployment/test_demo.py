@@ -164,7 +164,7 @@ def test_without_names_the_exported_runs_are_taken_else_the_best(trained, tmp_pa
     assert "warning: no checkpoint in" in capsys.readouterr().err
 
 
-def test_the_runtime_is_fetched_once_and_again_when_it_is_damaged(runtime, inject, capsys):
+def test_the_runtime_is_fetched_once_and_again_when_it_is_damaged(runtime, monkeypatch, inject, capsys):
     def fetched():
         folder = demo.fetch_runtime(runtime.folder.parent)
         return {name: (folder / name).read_bytes() for name in demo.RUNTIME_SHA256}
@@ -175,6 +175,7 @@ def test_the_runtime_is_fetched_once_and_again_when_it_is_damaged(runtime, injec
     assert fetched() == runtime.contents
     assert "is not the official file" in capsys.readouterr().err
     runtime.cause = "npm is not called"
+    monkeypatch.setattr(files, "lock", Mock(side_effect=UserError("the folder is read-only")))
     assert fetched() == runtime.contents
 
 
