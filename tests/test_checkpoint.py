@@ -1,3 +1,4 @@
+import hashlib
 import os
 import pickle
 import random
@@ -126,6 +127,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path, inject, write):
     inject("malicious pickle")
     path, target = tmp_path / "epoch_001.pt", tmp_path / "was-here"
     write({"format": checkpoint.FORMAT, "model": Malice(target)}, path)
+    path.write_bytes(path.read_bytes() + hashlib.sha256(path.read_bytes()).digest())  # so that it counts as whole
     with pytest.raises(checkpoint.DamagedCheckpoint):
         checkpoint.load(path)
     assert not target.exists()

@@ -146,6 +146,10 @@ def test_900_mistakes_of_classes_whose_names_look_like_html_stay_a_small_page_th
     assert range_test in " ".join(page.text.split("Range test")[1].split())
 
 
+def test_a_recipe_that_has_no_name_here_is_trained_again_under_another():
+    assert "To train it again, under another name:" in render(made_up_evaluation(1), name="gentle")
+
+
 def test_the_class_that_came_next_is_another_even_where_both_are_as_likely():
     evaluation = evaluate.Evaluation(torch.tensor([[3.0, 3.0, 1.0]]), torch.tensor([2]), ("a", "b", "c"))
     (mistake,) = report.mistakes(evaluation)
