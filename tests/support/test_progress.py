@@ -32,6 +32,7 @@ def test_a_terminal_shows_how_far_the_whole_run_is(monkeypatch):
 
 @pytest.mark.parametrize("spent", [0, 1000])
 def test_an_epoch_that_other_work_slows_down_is_a_warning_once(monkeypatch, capsys, spent):
+    monkeypatch.setattr(progress, "CROWDED", 0.6)
     monkeypatch.setattr(progress, "CROWDED_SECONDS", 0)
     monkeypatch.setattr(time, "process_time", iter([0, spent, 0, spent]).__next__)
     progress.warn_of_crowd.cache_clear()
