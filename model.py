@@ -9,10 +9,10 @@ import copy
 import functools
 import inspect
 import itertools
-import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from support import UserError
 
@@ -142,14 +142,18 @@ def fashion(num_classes: int) -> nn.Module:
     return early_pools([8, 8, 12, 15, 15, 16], num_classes)
 
 
-def from_layers(layers: str, num_classes: int) -> nn.Module:
-    """A network whose layers are written as in published.toml: names of torch.nn with their arguments, plain values."""
-    modules = []
-    for name, arguments in re.findall(r"(\w+)\((.*?)\)", layers.replace("num_classes", str(num_classes))):
-        call = ast.parse(f"f({arguments})", mode="eval").body
+def read_calls(text: str, module: ModuleType) -> list:
+    """The objects that a text of published.toml describes: calls of a module's classes, with plain values."""
+    objects = []
+    for call in ast.parse(f"[{text}]", mode="eval").body.elts:
         keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-        modules.append(getattr(nn, name)(*map(ast.literal_eval, call.args), **keywords))
-    return nn.Sequential(*modules)
+        objects.append(getattr(module, call.func.id)(*map(ast.literal_eval, call.args), **keywords))
+    return objects
+
+
+def from_layers(layers: str, num_classes: int) -> nn.Module:
+    """A network whose layers are written as in published.toml."""
+    return nn.Sequential(*read_calls(layers.replace("num_classes", str(num_classes)), nn))
 
 
 ARCHITECTURES = {

@@ -1,5 +1,6 @@
 """The benchmark's arithmetic and words. No test here depends on how fast anything is."""
 
+import contextlib
 import itertools
 import subprocess
 import sys
@@ -39,10 +40,10 @@ BENCH = {
 def test_the_seconds_of_a_slice_are_those_behind_the_first_batches(monkeypatch):
     clock = itertools.count()
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))  # a second a batch
-    first, timed = [1000] * benchmark.WARM_UP_BATCHES, benchmark.Slice(2.5)
+    first, taken = [1000] * benchmark.WARM_UP_BATCHES, []
     epochs = [[(None, [0] * images) for images in epoch] for epoch in (first, [10, 20], [30, 40])]
-    assert [len(labels) for _, labels in timed.take(epochs)] == [*first, 10, 20, 30]
-    assert (timed.images, timed.seconds) == (60, 3)
+    assert benchmark.time_slice(lambda take: taken.extend(take(epochs)), 2.5) == 3 / 60
+    assert [len(labels) for _, labels in taken] == [*first, 10, 20, 30]
 
 
 def test_the_report_names_every_system_and_figure():
@@ -65,12 +66,10 @@ def test_the_report_names_every_system_and_figure():
     assert not any(words in quick for words in ("times as long", "images/s of `fast`", "GOMP_SPINCOUNT"))
 
 
-@pytest.mark.parametrize("name", [benchmark.EXAMPLES, benchmark.LIGHTNING, next(iter(recipes.PUBLISHED))])
+@pytest.mark.parametrize("name", benchmark.SYSTEMS)
 def test_every_system_is_trained_its_own_way(name, mnist_folder, monkeypatch):
-    models, before = [], []
-    for owner, function in ((benchmark.models, "build"), (benchmark, "examples_model")):
-        original = getattr(owner, function)
-        monkeypatch.setattr(owner, function, lambda *a, f=original: models.append(f(*a)) or models[0])
+    models, before, build = [], [], benchmark.models.build
+    monkeypatch.setattr(benchmark.models, "build", lambda *a: models.append(build(*a)) or models[0])
 
     def take(epochs):
         before.extend(weights.clone() for weights in models[0].parameters())
@@ -92,8 +91,8 @@ class Timed(benchmark.Bench):
     def trainer(self, name):
         return name
 
-    def train_fast(self, *flags, loops, **place):
-        self.took.append((loops, *place.values()))
+    def train_fast(self, *flags, **place):
+        self.took.append(tuple(place.values()))
         return {"training_time": self.count / len(self.took)}
 
 
@@ -105,18 +104,19 @@ def test_every_system_and_every_count_of_threads_takes_its_turn(monkeypatch):
 
     monkeypatch.setattr(benchmark, "SYSTEMS", {"both": trained("elsewhere"), "theirs": trained("elsewhere")})
     monkeypatch.setattr(benchmark, "HERE", {"both": "both", "mine": "mine"})
-    monkeypatch.setattr(benchmark, "OWN", ("mine",))
     monkeypatch.setattr(benchmark, "train_here", trained("here"))
     speeds = bench.speeds()
     assert bench.took == 2 * [("elsewhere", "data"), ("here", "both"), ("elsewhere", "data"), ("here", "mine")]
     counts = {name: {way: len(seconds) for way, seconds in ways.items()} for name, ways in speeds.items()}
     assert counts == {"both": {"elsewhere": 2, "here": 2}, "theirs": {"elsewhere": 2}, "mine": {"here": 2}}
 
-    bench.took.clear()
+    bench.took, beside = [], []
     monkeypatch.setattr(devices, "cores", lambda: 2)
+    monkeypatch.setattr(benchmark, "busy_loops", lambda count: contextlib.nullcontext(beside.append(count)))
     rows = bench.busy()
     places = [(1, 1), *((1, 2, count) for count in benchmark.SPIN_COUNTS), (2, 1)]
-    assert bench.took == 2 * [(loops, *place) for loops in (0, 2) for place in places]
+    assert bench.took == 4 * places
+    assert beside == 2 * [*[0] * 5, *[2] * 5]
     assert [row["alone"] for row in rows] == [pytest.approx([turn, turn + 10]) for turn in range(1, 6)]
     assert [row["beside"] for row in rows] == [pytest.approx([turn, turn + 10]) for turn in range(6, 11)]
 
