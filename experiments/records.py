@@ -44,16 +44,14 @@ def finished_runs(recipe: Recipe) -> list[results.Result]:
     return sorted((run for run in runs if run["finished"]), key=lambda run: run["seed"])
 
 
-def refuse_different(runs: list[results.Result]) -> None:
-    """Raise UserError when runs differ in what has to be the same in all of a record; older ones have no capability."""
-    models = [(run["identity"]["layers"], run["identity"]["calls"]) for run in runs]
-    facts = [run | run["environment"] | {"model": model} for run, model in zip(runs, models, strict=True)]
+def refuse_different(name: str, runs: list[results.Result]) -> None:
+    """Raise UserError when a recipe's runs differ in what has to be the same; older ones have no capability."""
+    facts = [run | run["environment"] | {"model": run["identity"] | {"logits": None}} for run in runs]
     for key in SAME:
-        values = {str(fact.get(key)): None for fact in facts if fact.get(key) is not None}
+        values = {str(fact[key]): None for fact in facts if key in fact}
         if len(values) > 1:
             what = f"{key}, {' and '.join(values)}" if key in MACHINE else key
             remedy = f"JOBS=1, or THREADS={next(iter(values))}, or " if key == "threads" else ""
-            name = runs[0]["recipe"]["name"]
             raise UserError(f"the runs of {name!r} differ in {what}: {remedy}train all again, OVERWRITE=1")
 
 
@@ -66,7 +64,7 @@ def refuse_uncommitted(commit: str, remedy: str = COMMIT_FIRST) -> None:
 def summarize(recipe: Recipe) -> dict[str, Any]:
     """The finished runs of a recipe, one at least, as one record. Raises UserError for runs that cannot be compared."""
     runs = finished_runs(recipe)
-    refuse_different(runs)
+    refuse_different(recipe.name, runs)
     accuracies, figures = [run["final_test_accuracy"] for run in runs], ("final_test_accuracy", "final_test_loss")
     return {
         **{key: runs[0][key] for key in ("recipe", "total_parameters", "total_epochs")},
@@ -119,11 +117,10 @@ def train_all(
                 training = Training(f"{recipe.name} seed {seed}", [*place, *changes, *flags], threads)
                 running[stack.enter_context(training)] = run_dir
             for training in [training for training in running if training.poll() is not None]:
-                warnings, run_dir = training.warnings(), running.pop(training)
-                if warnings:
+                if warnings := training.warnings():
                     tqdm.write(warnings, file=sys.stderr)
                 bar.update()
-                yield results.load(run_dir)
+                yield results.load(running.pop(training))
             time.sleep(0.05)
 
 

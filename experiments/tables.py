@@ -24,33 +24,25 @@ import results
 from reporting import plots
 from reporting.plots import BLUE, GREY, canvas, error_of, mark_numbers
 
-ROOT = Path(__file__).resolve().parent.parent
-RECORDS = ROOT / results.RECORDS
+ROOT, RECORDS = cli.ROOT, cli.ROOT / results.RECORDS
 TEMPLATE, GOALS = (Path(__file__).with_name(name) for name in ("tables.md.jinja", "goals.toml"))
-START, END = "<!-- {}: written by make readme -->", "<!-- end of {} -->"
-SECTIONS = {
-    "README.md": ("verdict", "results", "headline"),
-    "docs/speed.md": ("speed",),
-    "docs/records.md": ("goals", "claims"),
-    "docs/reproduced.md": ("published",),
-    "docs/development.md": ("targets",),
-}
+SECTION = re.compile(r"(<!-- (\w+): written by make readme -->).*?(<!-- end of \2 -->)", re.DOTALL)
+PAGES = "README.md", "docs/speed.md", "docs/records.md", "docs/reproduced.md", "docs/development.md"
 OWN = {"color": BLUE, "fillstyle": "full", "label": "this project, ± standard deviation"}
 PUBLISHED = {"color": GREY, "fillstyle": "none", "label": "published systems"}
 
 
-def contents(folder: Path = RECORDS) -> dict[str, Any]:
+def contents() -> dict[str, Any]:
     """What the sections show: `goals` and `claims`; `targets`, [(make target, what it does)]; `records`, {recipe:
     record}, those on MNIST as `mnist` too; and the records `bench` and `published`."""
-    known = {path.stem: json.loads(path.read_bytes()) for path in folder.glob("*.json")}
+    known = {path.stem: json.loads(path.read_bytes()) for path in RECORDS.glob("*.json")}
     records = {name: known[name] for name in recipes.RECIPES if name in known}
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     return tomllib.loads(GOALS.read_text(encoding="utf-8")) | {
         "bench": known.get("bench"),
         "published": known.get("published"),
         "records": records,
         "mnist": {name: record for name, record in records.items() if record["recipe"]["dataset"] == "mnist"},
-        "targets": re.findall(r"^([a-z-]+):[^#\n]*## (.*)$", makefile, re.MULTILINE),
+        "targets": re.findall(r"(?m)^([a-z-]+):[^#\n]*## (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8")),
     }
 
 
@@ -102,9 +94,8 @@ def render(section: str, shown: dict[str, Any]) -> str:
     """A section as Markdown, of what it shows of `contents`."""
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"median": statistics.median, "spread": spread}
-    functions = (intervals.wilson_interval, reaching, mark, best_spin_count)
-    environment.globals |= {function.__name__: function for function in functions}
-    environment.globals |= {"shown": shown, "systems": recipes.SYSTEMS}
+    environment.globals |= {"shown": shown, "systems": recipes.SYSTEMS, "wilson_interval": intervals.wilson_interval}
+    environment.globals |= {function.__name__: function for function in (reaching, mark, best_spin_count)}
     module = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).module
     text = re.sub(r"[ \t]+$", "", str(getattr(module, section)()), flags=re.MULTILINE)
     return align(re.sub(r"\n{3,}", "\n\n", text.strip()) + "\n").strip()
@@ -113,11 +104,7 @@ def render(section: str, shown: dict[str, Any]) -> str:
 def renew(name: str) -> str:
     """A file of the documentation with what is between the markers of its sections renewed."""
     text, shown = (ROOT / name).read_text(encoding="utf-8"), contents()
-    for section in SECTIONS[name]:
-        start, end = START.format(section), END.format(section)
-        before, rest = text.split(start)
-        text = f"{before}{start}\n\n{render(section, shown)}\n\n{end}{rest.split(end)[1]}"
-    return text
+    return SECTION.sub(lambda match: f"{match[1]}\n\n{render(match[2], shown)}\n\n{match[3]}", text)
 
 
 def speeds(bench: dict[str, Any], published: dict[str, Any], own: dict[str, Any]) -> Figure:
@@ -134,8 +121,7 @@ def speeds(bench: dict[str, Any], published: dict[str, Any], own: dict[str, Any]
         seconds = epochs * statistics.median(bench["speeds"][name]["elsewhere"])
         axes.axvline(seconds, color=GREY, linestyle=":", label="only timed")
         axes.annotate(name, (seconds, 0), (-3, 4), ("data", "axes fraction"), "offset points", rotation=90, ha="right")
-    finish(figure, axes, "seconds of training", marks)
-    return figure
+    return finish(figure, axes, "seconds of training", marks)
 
 
 def frontier(claims: list[tuple[str, int, float, str]], own: dict[str, dict[str, Any]]) -> Figure:
@@ -145,10 +131,8 @@ def frontier(claims: list[tuple[str, int, float, str]], own: dict[str, dict[str,
     marks = {name: draw_record(axes, record["total_parameters"], record, OWN) for name, record in own.items()}
     shapes = dict(zip(dict.fromkeys(picked for *_, picked in claims), "sDo^", strict=False))
     for _, parameters, accuracy, picked in claims:
-        style = PUBLISHED | {"label": f"published: {picked}"}
-        axes.plot(parameters, error_of(accuracy), shapes[picked], **style)
-    finish(figure, axes, "trainable parameters", marks)
-    return figure
+        axes.plot(parameters, error_of(accuracy), shapes[picked], **(PUBLISHED | {"label": f"published: {picked}"}))
+    return finish(figure, axes, "trainable parameters", marks)
 
 
 def draw_record(axes: Axes, x: float, record: dict[str, Any], style: dict[str, str]) -> tuple[float, float]:
@@ -158,37 +142,32 @@ def draw_record(axes: Axes, x: float, record: dict[str, Any], style: dict[str, s
     return place
 
 
-def finish(figure: Figure, axes: Axes, label: str, marks: dict[str, tuple[float, float]]) -> None:
+def finish(figure: Figure, axes: Axes, label: str, marks: dict[str, tuple[float, float]]) -> Figure:
     """Scale the axes, label them, and write the names of marks, {name: place}, beside them: each on the first side
-    where it covers nothing and stays within the axes, else on the last."""
-    axes.set_yscale("log")
-    mark_numbers(axes.yaxis, lambda error: 100 - error)
+    where it covers nothing and stays within the axes, else on the last. Returns the figure."""
     errors = [error for line in axes.lines if line.get_marker() != "None" for error in line.get_ydata()]
-    axes.set_ylim(1.6 * max(errors), min(errors) / 1.3)
-    axes.set_xscale("log")
+    limits = 1.6 * max(errors), min(errors) / 1.3
+    axes.set(xscale="log", yscale="log", xmargin=0.08, ylim=limits, xlabel=label, ylabel="accuracy %")
+    mark_numbers(axes.yaxis, lambda error: 100 - error)
     mark_numbers(axes.xaxis, lambda value: value)
-    axes.set(xlabel=label, ylabel="accuracy %")
-    axes.margins(x=0.08)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4 if len(handles) < 4 else 2)
     figure.draw_without_rendering()  # lays it out
     taken = [artist.get_window_extent() for artist in (*axes.texts, *axes.lines)]
     for name, place in marks.items():
-        text = None
+        text = axes.annotate(name, place, (0, 0), textcoords="offset points")
         for x, y in ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1)):
-            if text:
-                text.remove()
-            ha, va = ("center", "left", "right")[x], ("center", "bottom", "top")[y]
-            text = axes.annotate(name, place, (6 * x, 6 * y), textcoords="offset points", ha=ha, va=va)
+            text.set(position=(6 * x, 6 * y), ha=("center", "left", "right")[x], va=("center", "bottom", "top")[y])
             box = text.get_window_extent()
             if axes.bbox.count_contains(box.corners()) == 4 and not box.count_overlaps(taken):
                 break
         taken.append(box)
+    return figure
 
 
 def main(argv: list[str] | None = None) -> None:
     cli.Parser(description="Write the tables of README and docs from the records.").parse_args(argv)
-    for name in SECTIONS:
+    for name in PAGES:
         files.replace_file(ROOT / name, renew(name).encode())
     for name, picture in drawn(contents()).items():
         plots.save(RECORDS / name, *picture)
