@@ -151,6 +151,16 @@ def load(run: Path | str) -> Result | None:
     return result
 
 
+def load_finished(run: Path | str) -> Result:
+    """The results of a finished run. Raises UserError where there are none."""
+    result = load(run)
+    if result is None:
+        raise UserError(f"no results.json in {run}: make train")
+    if not result["finished"]:
+        raise UserError(f"{run} is not finished: make train resumes it")
+    return result
+
+
 def final_keys(result: Result) -> tuple[str, str, str]:
     """The keys of a finished run's accuracy, its interval, and its loss."""
     part = {"val": "validation"}.get(history_part(result["recipe"]), "test")

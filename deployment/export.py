@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from support import UserError, cli, devices, files
+from support import cli, devices, files
 
 import torch
 from torch import Tensor, nn
@@ -74,11 +74,7 @@ class Run:
 def load_run(run_dir: Path) -> Run:
     """A finished run. Raises UserError for one that is not, or has no checkpoint."""
     folder, _ = checkpoint.locate(run_dir)
-    result = results.load(folder)
-    if result is None:
-        raise UserError(f"no results.json in {folder}: make train")
-    if not result["finished"]:
-        raise UserError(f"{folder} is not finished: make train resumes it")
+    result = results.load_finished(folder)
     model, state = checkpoint.load_model(folder)
     return Run(folder, model.to(memory_format=torch.contiguous_format), state, result)
 

@@ -7,7 +7,6 @@ images, one by one, from what their results.json says they read wrong: weights a
 changed since.
 """
 
-from pathlib import Path
 from typing import Any
 
 from support import UserError, cli, files, intervals
@@ -24,20 +23,11 @@ NAMED = 12  # images on the terminal
 LISTED = 100  # images on the page, of those that one run alone reads right
 
 
-def finished_run(run: Path) -> Result:
-    """The results of a finished run. Raises UserError where there are none."""
-    result = results.load(run)
-    if result is None or not result["finished"]:
-        raise UserError(f"{run} holds no finished run: make train")
-    return result
-
-
 def tested_on(result: Result) -> dict[str, Any]:
     """What two runs must share to be compared image by image."""
     part, dataset = results.final_figures(result)[0], recipes.from_stored(result["recipe"]).dataset
     held_out = {"seed": result["seed"]} if part == "validation" else {}  # which draws them
-    images = part, result["evaluated_images"]
-    return {"dataset": dataset, "images": images, "classes": result["classes"], **held_out}
+    return {"dataset": dataset, "images": (part, result["evaluated_images"]), "classes": result["classes"], **held_out}
 
 
 def comparison(names: list[str], one: Result, two: Result) -> dict[str, Any]:
@@ -119,7 +109,7 @@ def main(argv: list[str] | None = None) -> None:
     count, names = len(arguments.runs), [run.resolve().name for run in arguments.runs]
     if count != 2:
         parser.error(f'two runs are compared, got {count}: make compare RUNS="default-seed0 default-seed1"')
-    runs = [finished_run(run) for run in arguments.runs]
+    runs = [results.load_finished(run) for run in arguments.runs]
     out = arguments.out or results.RUNS / "-vs-".join(names)
     if names[0] == names[1]:
         names = [str(run) for run in arguments.runs]

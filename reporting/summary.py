@@ -17,7 +17,7 @@ from results import Result
 def difference(result: Result, base: Path) -> str:
     """The difference to an earlier run in a line; why there is none, where it cannot be told."""
     try:
-        compared = compare.comparison(["the earlier run", "this run"], compare.finished_run(base), result)
+        compared = compare.comparison(["the earlier run", "this run"], results.load_finished(base), result)
     except UserError as error:
         return f"No difference to {base} can be told: {error}."
     return f"Since {base}: {compared['verdict']}."
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_data()
     arguments = parser.parse_args(argv)
     run, base = arguments.run, arguments.base
-    result = compare.finished_run(run)
+    result = results.load_finished(run)
     rules = [["✓" if rule.passed else "✗", rule.name, rule.measured] for rule in verdict.judge(run, arguments.data)]
     recipe = recipes.from_stored(result["recipe"])
     history = [result["history"][: epoch + 1] for epoch in range(len(result["history"]))]  # so far, at each epoch

@@ -98,7 +98,7 @@ def test_other_than_two_runs_are_wrong_usage(tmp_path, capsys, inject, count):
 def test_a_run_that_is_not_finished_cannot_be_compared(tmp_path, inject):
     put(tmp_path, {"a": run(99.0), "b": run(99.0, finished=False)})
     inject("unfinished run")
-    with pytest.raises(UserError, match="b holds no finished run: make train"):
+    with pytest.raises(UserError, match="b is not finished: make train resumes it"):
         compare.main([str(tmp_path / "a"), str(tmp_path / "b")])
 
 
