@@ -1,13 +1,13 @@
 """A model's layers as a table: shapes, parameters, receptive field and multiply-adds, as an image meets them.
 
-A row is a layer, or a torch function that the model's own code calls. Receptive fields are measured: they are the
-pixels that the gradient of one output value reaches. Multiply-adds are torch's own count.
+A row is a layer, or a torch function that the model's own code calls; shapes are without the batch. Receptive fields
+are measured: the pixels that the gradient of one output value reaches. Multiply-adds are torch's count, for one image.
 """
 
 import copy
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from support.identity import first_tensor
 
@@ -23,21 +23,7 @@ from results import markdown_table
 HEAD = ["layer", "kernel", "stride", "padding", "input", "output", "parameters", "receptive field", "multiply-adds"]
 IMAGES = 64  # of noise: at every place some image gets a gradient through pools and ReLUs
 VALUES = 8  # of a flat output that are looked at: each may see another part of the image
-Pair = tuple[int, int] | None  # (height, width), None where a layer has none
-
-
-class Layer(NamedTuple):
-    """A row of the table. Shapes are without the batch."""
-
-    name: str
-    kernel: Pair
-    stride: Pair
-    padding: Pair
-    input: tuple[int, ...]
-    output: tuple[int, ...]
-    parameters: int
-    receptive_field: Pair  # pixels of the image that one output value depends on; None where no gradient comes through
-    multiply_adds: int  # per image
+Pair = tuple[int, int]  # height, width
 
 
 class Layers(TorchFunctionMode):
@@ -53,40 +39,42 @@ class Layers(TorchFunctionMode):
         name = getattr(function, "__name__", "_")
         if self.is_inside or name.startswith("_"):
             return function(*arguments, **(keywords or {}))
-        return self.measure(function, (f"{name}()", None, None, None), 0, *arguments, **(keywords or {}))
+        return self.measure(function, {"layer": f"{name}()", "parameters": 0}, *arguments, **(keywords or {}))
 
-    def measure(self, call: Callable, settings: tuple, parameters: int, *arguments: Any, **keywords: Any) -> Any:
-        """Call a layer or a function, and add its row where its output has values for each image. It is measured at
-        once: a later layer may write over its output."""
+    def measure(self, call: Callable, settings: dict[str, Any], *arguments: Any, **keywords: Any) -> Any:
+        """Call a layer or a function, and add its row, settings and all, where its output has values for each image. It
+        is measured at once: a later layer may write over its output."""
         self.is_inside = True
         with FlopCounterMode(display=False) as counter:
             output = call(*arguments, **keywords)
         source, result = first_tensor([arguments, keywords]), first_tensor(output)
         if result is not None and result.dim() > 1 and len(result) == IMAGES:
-            shapes = tuple(source.shape[1:]) if source is not None else (), tuple(result.shape[1:])
-            multiply_adds = counter.get_total_flops() // 2 // IMAGES
-            self.rows.append(Layer(*settings, *shapes, parameters, receptive_field(self.images, result), multiply_adds))
+            row = dict.fromkeys(HEAD) | settings | {"output": tuple(result.shape[1:])}
+            row["input"] = tuple(source.shape[1:]) if source is not None else None
+            row["receptive field"] = receptive_field(self.images, result)
+            row["multiply-adds"] = counter.get_total_flops() // 2 // IMAGES
+            self.rows.append(row)
         self.is_inside = False
         return output
 
 
 @torch.enable_grad()
-def layers(model: nn.Module, input_shape: tuple[int, int, int]) -> list[Layer]:
-    """The layers in the order in which images of that shape, [C, H, W], pass them, in evaluation mode."""
+def layers(model: nn.Module, input_shape: tuple[int, int, int]) -> list[dict[str, Any]]:
+    """The rows, {head: value or None}, in the order in which images of that shape, [C, H, W], pass the layers."""
     model = copy.deepcopy(model).eval()
     noise = torch.rand(IMAGES, *input_shape, generator=torch.Generator().manual_seed(0))
     images = noise.to(next(model.parameters()).device).requires_grad_()
     with Layers(images) as collected:
         for leaf in model.modules():
             if not list(leaf.children()):
-                settings = layer_name(leaf), *window(leaf)
-                leaf.forward = functools.partial(collected.measure, leaf.forward, settings, count_parameters(leaf))
+                settings = {"layer": layer_name(leaf), "parameters": count_parameters(leaf), **window(leaf)}
+                leaf.forward = functools.partial(collected.measure, leaf.forward, settings)
         model(images)
     return collected.rows
 
 
-def receptive_field(images: Tensor, output: Tensor) -> Pair:
-    """(height, width) of the pixels that one value of an output reaches back to."""
+def receptive_field(images: Tensor, output: Tensor) -> Pair | None:
+    """(height, width) of the pixels that one value of an output depends on; None where no gradient comes through."""
     if not output.requires_grad:
         return None
     if output.dim() == 4:  # all channels see the same pixels
@@ -104,14 +92,15 @@ def receptive_field(images: Tensor, output: Tensor) -> Pair:
     return max(extents, default=None)
 
 
-def window(module: nn.Module) -> tuple[Pair, Pair, Pair]:
-    """(kernel, stride, padding) of a layer."""
+def window(module: nn.Module) -> dict[str, Pair]:
+    """The kernel, the stride and the padding of a layer that has them."""
     if not hasattr(module, "kernel_size"):
-        return None, None, None
+        return {}
     kernel, dilation = _pair(module.kernel_size), _pair(getattr(module, "dilation", 1))
     same = tuple((size - 1) * gap // 2 for size, gap in zip(kernel, dilation, strict=True))
     padding = getattr(module, "padding", 0)
-    return kernel, _pair(module.stride), _pair({"same": same, "valid": 0}.get(padding, padding))
+    padding = _pair({"same": same, "valid": 0}.get(padding, padding))
+    return {"kernel": kernel, "stride": _pair(module.stride), "padding": padding}
 
 
 def layer_name(module: nn.Module) -> str:
@@ -132,5 +121,6 @@ def cell(value: str | int | tuple[int, ...] | None) -> str:
 def layer_table(model: nn.Module, input_shape: tuple[int, int, int]) -> str:
     """The layer table as text, one row per layer and the total."""
     rows = layers(model, input_shape)
-    total = "total", *[None] * 5, count_parameters(model), None, sum(row.multiply_adds for row in rows)
-    return markdown_table(HEAD, [[*map(cell, row)] for row in [*rows, total]])
+    total = {"parameters": count_parameters(model), "multiply-adds": sum(row["multiply-adds"] for row in rows)}
+    rows.append(dict.fromkeys(HEAD) | {"layer": "total", **total})
+    return markdown_table(HEAD, [[*map(cell, row.values())] for row in rows])

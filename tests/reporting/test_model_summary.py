@@ -23,7 +23,7 @@ def test_receptive_fields_of_a_published_network_are_the_published_ones():
     """skeleton-510k's convolutions and pool."""
     sizes = [3, 3, 3, 2, 1, 3, 3, 3, 3, 3]
     parts = [nn.MaxPool2d(2) if size == 2 else nn.Conv2d(1, 1, size) for size in sizes]
-    fields = [row.receptive_field for row in layers(nn.Sequential(*parts), IMAGE)]
+    fields = [row["receptive field"] for row in layers(nn.Sequential(*parts), IMAGE)]
     assert fields == [(size, size) for size in (3, 5, 7, 8, 8, 12, 16, 20, 24, 28)]
 
 
@@ -49,18 +49,18 @@ def test_the_receptive_field_is_what_the_gradient_reaches(parts):
     reached = image.grad[0, 0].nonzero()
     expected = tuple((reached.amax(0) - reached.amin(0) + 1).tolist())
     any_place = any(isinstance(part, nn.AdaptiveMaxPool2d) for part in parts)  # can be the maximum
-    assert layers(network, IMAGE)[-1].receptive_field == ((28, 28) if any_place else expected)
+    assert layers(network, IMAGE)[-1]["receptive field"] == ((28, 28) if any_place else expected)
 
 
 def test_functions_that_a_network_calls_are_rows_and_every_size_is_the_one_made_by_hand():
     network = Functional()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    first, pool, last, relu, mean = layers(network, IMAGE)
+    first, pool, last, relu, mean = (tuple(row.values()) for row in layers(network, IMAGE))
     assert first == ("Conv2d 1→4", (3, 5), (1, 1), (0, 0), IMAGE, (4, 26, 24), 4 * 15 + 4, (3, 5), 4 * 15 * 26 * 24)
     assert pool[1:] == (None, None, None, (4, 26, 24), (4, 13, 12), 0, (4, 6), 0)
     assert last[1:] == ((3, 3), (1, 1), (2, 2), (4, 13, 12), (8, 13, 12), 8 * 9 + 8, (12, 14), 8 * 9 * 13 * 12)
-    assert [row.name for row in (pool, last, relu, mean)] == ["max_pool2d()", "Conv2d 4→8", "relu_()", "mean()"]
-    assert mean.output == (8,)
+    assert [row[0] for row in (pool, last, relu, mean)] == ["max_pool2d()", "Conv2d 4→8", "relu_()", "mean()"]
+    assert mean[5] == (8,)
     assert network.training
     assert all(value.equal(before[name]) for name, value in network.state_dict().items())
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -68,4 +68,4 @@ def test_functions_that_a_network_calls_are_rows_and_every_size_is_the_one_made_
     total = layer_table(network, IMAGE).splitlines()[-1].replace(",", "")
     assert [int(cell) for cell in total.split() if cell.isdigit()] == [144, counter.get_total_flops() // 2]
     network.first.weight.requires_grad_(False)  # not trained, so not counted
-    assert layers(network, IMAGE)[0].parameters == 4
+    assert layers(network, IMAGE)[0]["parameters"] == 4
