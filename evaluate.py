@@ -65,13 +65,21 @@ class Evaluation:
         return torch.bincount(size * self.labels + self.predictions, minlength=size**2).view(size, size)
 
     @functools.cached_property
+    def by_class(self) -> dict[str, tuple[int, int, float, list[float]]]:
+        """{class name: (images, those read right, that in percent, [low, high] of its 95 % interval)}; classes without
+        images are left out."""
+        by_class = {}
+        counts = zip(self.classes, self.confusion.sum(1).tolist(), self.confusion.diagonal().tolist(), strict=True)
+        for name, images, right in counts:
+            if images:
+                accuracy = 100 * right / images
+                by_class[name] = images, right, accuracy, intervals.wilson_interval(accuracy, images)
+        return by_class
+
+    @property
     def per_class_accuracy(self) -> dict[str, float]:
-        """{class name: percent} of each class's images; classes without images are left out."""
-        totals = self.confusion.sum(1).tolist()
-        correct = self.confusion.diagonal().tolist()
-        return {
-            name: 100 * right / total for name, right, total in zip(self.classes, correct, totals, strict=True) if total
-        }
+        """{class name: percent} of each class's images."""
+        return {name: accuracy for name, (_, _, accuracy, _) in self.by_class.items()}
 
     @functools.cached_property
     def confidences(self) -> Tensor:

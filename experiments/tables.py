@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 import recipes
 import results
 from reporting import plots
-from reporting.plots import BLUE, GREY, canvas, error_of, mark_numbers
+from reporting.plots import BLUE, GREY, error_of, mark_errors, mark_numbers
 
 ROOT, RECORDS = cli.ROOT, cli.ROOT / results.RECORDS
 TEMPLATE, GOALS = (Path(__file__).with_name(name) for name in ("tables.md.jinja", "goals.toml"))
@@ -111,8 +111,7 @@ def speeds(bench: dict[str, Any], published: dict[str, Any], own: dict[str, Any]
     """The benchmark's record beside those of recipes, {name: record}: accuracy over the seconds of a training, of the
     published systems as they are trained elsewhere and of this project's own recipes here. What has no record is a line
     at its seconds."""
-    figure, axes = canvas(8, 4.5)
-    marks = {}
+    axes, marks = Figure((8, 4.5), layout="constrained").subplots(), {}
     for records, way, style in ((own, "here", OWN), (published, "elsewhere", PUBLISHED)):
         for name in [name for name in bench["speeds"] if name in records]:
             seconds = records[name]["total_epochs"] * statistics.median(bench["speeds"][name][way])
@@ -121,18 +120,18 @@ def speeds(bench: dict[str, Any], published: dict[str, Any], own: dict[str, Any]
         seconds = epochs * statistics.median(bench["speeds"][name]["elsewhere"])
         axes.axvline(seconds, color=GREY, linestyle=":", label="only timed")
         axes.annotate(name, (seconds, 0), (-3, 4), ("data", "axes fraction"), "offset points", rotation=90, ha="right")
-    return finish(figure, axes, "seconds of training", marks)
+    return finish(axes, "seconds of training", marks)
 
 
 def frontier(claims: list[tuple[str, int, float, str]], own: dict[str, dict[str, Any]]) -> Figure:
     """Accuracy over the number of parameters: what others claim, [(system, parameters, accuracy, how it was picked)],
     and records of this project's recipes, {name: record}."""
-    figure, axes = canvas(8, 4.5)
+    axes = Figure((8, 4.5), layout="constrained").subplots()
     marks = {name: draw_record(axes, record["total_parameters"], record, OWN) for name, record in own.items()}
     shapes = dict(zip(dict.fromkeys(picked for *_, picked in claims), "sDo^", strict=False))
     for _, parameters, accuracy, picked in claims:
         axes.plot(parameters, error_of(accuracy), shapes[picked], **(PUBLISHED | {"label": f"published: {picked}"}))
-    return finish(figure, axes, "trainable parameters", marks)
+    return finish(axes, "trainable parameters", marks)
 
 
 def draw_record(axes: Axes, x: float, record: dict[str, Any], style: dict[str, str]) -> tuple[float, float]:
@@ -142,17 +141,15 @@ def draw_record(axes: Axes, x: float, record: dict[str, Any], style: dict[str, s
     return place
 
 
-def finish(figure: Figure, axes: Axes, label: str, marks: dict[str, tuple[float, float]]) -> Figure:
+def finish(axes: Axes, label: str, marks: dict[str, tuple[float, float]]) -> Figure:
     """Scale the axes, label them, and write the names of marks, {name: place}, beside them: each on the first side
     where it covers nothing and stays within the axes, else on the last. Returns the figure."""
-    errors = [error for line in axes.lines if line.get_marker() != "None" for error in line.get_ydata()]
-    limits = 1.6 * max(errors), min(errors) / 1.3
-    axes.set(xscale="log", yscale="log", xmargin=0.08, ylim=limits, xlabel=label, ylabel="accuracy %")
-    mark_numbers(axes.yaxis, lambda error: 100 - error)
-    mark_numbers(axes.xaxis, lambda value: value)
+    mark_errors(axes, below=1.6, above=1.3)
+    axes.set(xscale="log", xmargin=0.08, xlabel=label, ylabel="accuracy %")
+    mark_numbers(axes.xaxis)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4 if len(handles) < 4 else 2)
-    figure.draw_without_rendering()  # lays it out
+    axes.figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4 if len(handles) < 4 else 2)
+    axes.figure.draw_without_rendering()  # lays it out
     taken = [artist.get_window_extent() for artist in (*axes.texts, *axes.lines)]
     for name, place in marks.items():
         text = axes.annotate(name, place, (0, 0), textcoords="offset points")
@@ -162,7 +159,7 @@ def finish(figure: Figure, axes: Axes, label: str, marks: dict[str, tuple[float,
             if axes.bbox.count_contains(box.corners()) == 4 and not box.count_overlaps(taken):
                 break
         taken.append(box)
-    return figure
+    return axes.figure
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -170,7 +167,7 @@ def main(argv: list[str] | None = None) -> None:
     for name in PAGES:
         files.replace_file(ROOT / name, renew(name).encode())
     for name, picture in drawn(contents()).items():
-        plots.save(RECORDS / name, *picture)
+        files.replace_file(RECORDS / name, plots.png(*picture))
 
 
 if __name__ == "__main__":

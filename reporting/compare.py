@@ -88,8 +88,11 @@ def as_text(compared: dict[str, Any], labels: list[str]) -> str:
 def as_page(compared: dict[str, Any], runs: list[Result], tested: data.Images, labels: list[str]) -> str:
     """The comparison as HTML."""
     part, name = results.history_part(runs[0]["recipe"]), results.final_figures(runs[0])[0].capitalize()
-    histories = dict(zip(compared["runs"], (run["history"] for run in runs), strict=True))
-    accuracies, losses = (plots.run_lines(histories, f"{part}_{metric}") for metric in ("accuracy", "loss"))
+    named = dict(zip(compared["runs"], runs, strict=True))
+    accuracies, losses = (
+        {label: [epoch[f"{part}_{metric}"] for epoch in run["history"]] for label, run in named.items()}
+        for metric in ("accuracy", "loss")
+    )
     curves = [
         pages.picture(f"{name} accuracy over the epochs, on an axis of errors.", plots.accuracy, accuracies),
         pages.picture(f"{name} loss over the epochs.", plots.loss, losses),

@@ -5,7 +5,7 @@
 writes the pictures into the run's folder.
 """
 
-from support import cli
+from support import cli, files
 
 from evaluate import evaluate_run, format_mistake
 from reporting import plots
@@ -15,14 +15,13 @@ def main(argv: list[str] | None = None) -> None:
     run_dir, evaluation, images = evaluate_run(argv)
     mistakes = [evaluation.mistake(index) for index in evaluation.misclassified[: plots.LISTED]]
     pixels = images.pixels[[mistake["index"] for mistake in mistakes], 0].cpu().numpy() / 255
-    counts = evaluation.confusion.tolist(), evaluation.classes
     captions = [format_mistake(mistake) for mistake in mistakes]
-    for name, plot, content in (
-        ("per_class.png", plots.per_class, counts),
-        ("confusion.png", plots.confusion, counts),
-        ("misclassified.png", plots.image_grid, (pixels, captions, 12)),
+    for name, plot, *content in (
+        ("per_class.png", plots.per_class, evaluation.by_class),
+        ("confusion.png", plots.confusion, evaluation.confusion.tolist(), evaluation.classes),
+        ("misclassified.png", plots.image_grid, pixels, captions, 12),
     ):
-        plots.save(run_dir / name, plot, *content)
+        files.replace_file(run_dir / name, plots.png(plot, *content))
         print(run_dir / name)
 
 

@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     curve, place = dataclasses.asdict(test), environment.describe(device, recipe.precision)
     record = {"recipe": dataclasses.asdict(recipe), "seed": seed, "curve": curve}
     files.write_json(path, record | {"summary": test.summary(), "environment": place})
-    plots.save(path.with_suffix(".png"), plots.range_test, curve, test.suggestions)
+    files.replace_file(path.with_suffix(".png"), plots.png(plots.range_test, curve, test.suggestions))
     named = f" RECIPE={recipe.name}" * (recipe.name != "default") + f" SEED={seed}" * (seed != 0)
     for rule, lr in test.suggestions.items():
         print(f"{rule:16}  make train{named} LR={lr:.4g}{'  (as LR=auto does)' * (lr == test.lr)}")

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from support.settings import format_value
 
@@ -23,7 +23,6 @@ from PIL import Image
 from torch import Tensor
 
 from reporting import plots
-from reporting.plots import BLUE, GREEN, GREY, RED
 
 FOLDER = Path(__file__).parent  # of the templates
 STEP = 17  # between two of a sprite's 16 greys: a larger file shows no more of an image of 28 pixels
@@ -35,22 +34,13 @@ ON_PAGE = {  # a pattern in the tags of matplotlib's SVG: what a page has for it
     r' (id="[^"]*_\d+"|transform="rotate\(-0 [^"]*")': "",  # of groups, to which nothing refers, and of upright text
     "xlink:href": "href",
     f"'{plots.FONT}'": "system-ui, sans-serif",
-    **{GREY: "var(--grey)", BLUE: "var(--blue)", RED: "var(--red)", GREEN: "var(--green)"},
+    **{plots.GREY: "var(--grey)", plots.BLUE: "var(--blue)", plots.RED: "var(--red)", plots.GREEN: "var(--green)"},
     "#000000": "currentColor",
 }
 TEMPLATES = Environment(
     loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
 TEMPLATES.filters["shown"] = format_value
-
-
-class Sprite(NamedTuple):
-    """A PNG's data: URL, its size in pixels, and where each image is in it, as an SVG view box."""
-
-    url: str
-    width: int
-    height: int
-    views: list[str]
 
 
 def picture(caption: str, plot: Callable[..., Figure], *content: Any) -> Markup:
@@ -67,8 +57,9 @@ def picture(caption: str, plot: Callable[..., Figure], *content: Any) -> Markup:
     return shape + Markup(body) + Markup("<figcaption>{}</figcaption></figure>").format(caption)
 
 
-def sprite(images: Tensor, columns: int = 20) -> Sprite:
-    """Images [N, H, W] in 0..255, so many in a row of the sprite."""
+def sprite(images: Tensor, columns: int = 20) -> dict[str, Any]:
+    """Images [N, H, W] in 0..255, so many in a row of the sprite: the PNG's data: URL, its size in pixels, and where
+    each image is in it, as an SVG view box."""
     count, height, width = images.shape
     down, across, rows = height + GAP, width + GAP, max(1, math.ceil(count / columns))
     cells = np.zeros((rows * columns, down, across), np.uint8)
@@ -77,5 +68,5 @@ def sprite(images: Tensor, columns: int = 20) -> Sprite:
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, "PNG", optimize=True)
     url = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    corners = [(across * (index % columns), down * (index // columns)) for index in range(count)]
-    return Sprite(url, columns * across, rows * down, [f"{left} {top} {width} {height}" for left, top in corners])
+    views = [f"{across * (index % columns)} {down * (index // columns)} {width} {height}" for index in range(count)]
+    return {"url": url, "width": columns * across, "height": rows * down, "views": views}

@@ -5,10 +5,7 @@ import io
 import math
 import textwrap
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
-
-from support import files, intervals
 
 import matplotlib
 import numpy as np
@@ -30,16 +27,10 @@ LISTED = 200  # mistakes that are shown, at most
 Lines = dict[str, list[float]]  # over the epochs: {label: a value of each epoch}
 
 
-def canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure, and its axes, of a size in inches."""
-    figure = Figure((width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def mark_numbers(axis: Axis, label: Callable[[float], float]) -> None:
+def mark_numbers(axis: Axis, label: Callable[[float], float] = float) -> None:
     """Mark a logarithmic axis at 1, 2 and 5 times the powers of ten, with what `label` makes of them."""
     axis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{label(value):,g}"))
+    axis.set_major_formatter(lambda value, _: f"{label(value):,g}")
     axis.set_minor_locator(matplotlib.ticker.NullLocator())
 
 
@@ -48,12 +39,12 @@ def error_of(accuracy: float) -> float:
     return max(100 - accuracy, 0.01)
 
 
-def mark_error_axis(axes: Axes) -> None:
-    """Make the y-axis, of errors, a logarithmic one of accuracies, long enough to have marks."""
+def mark_errors(axes: Axes, below: float, above: float) -> None:
+    """Make the y-axis, of errors, a logarithmic one of accuracies, longer by these factors than what is drawn."""
     axes.set_yscale("log")
     mark_numbers(axes.yaxis, lambda error: 100 - error)
-    errors = [error for line in axes.lines for error in line.get_ydata()]
-    axes.set_ylim(min(105, 2 * max(errors)), min(errors) / 2.5)
+    lowest, highest = axes.dataLim.intervaly
+    axes.set_ylim(min(105, below * highest), lowest / above)
 
 
 def file_content(plot: Callable[..., Figure], content: tuple, style: dict[str, Any], **settings: Any) -> bytes:
@@ -64,24 +55,15 @@ def file_content(plot: Callable[..., Figure], content: tuple, style: dict[str, A
     return buffer.getvalue()
 
 
-def digest(*content: Any) -> str:
-    """A sum of what a plot shows, by which its file is told from an older one."""
-    return hashlib.sha256(repr(content).encode()).hexdigest()
-
-
 def png(plot: Callable[..., Figure], *content: Any) -> bytes:
-    """The bytes of a PNG of a plot, with the digest of its content as a comment."""
-    return file_content(plot, content, STYLE, dpi=150, metadata={"Comment": digest(*content)})
-
-
-def save(path: Path | str, plot: Callable[..., Figure], *content: Any) -> None:
-    """Draw a plot into a PNG file, replaced whole."""
-    files.replace_file(path, png(plot, *content))
+    """The bytes of a PNG of a plot, with a sum of its content as a comment, which tells it from an older one."""
+    comment = hashlib.sha256(repr(content).encode()).hexdigest()
+    return file_content(plot, content, STYLE, dpi=150, metadata={"Comment": comment})
 
 
 def range_test(curve: dict[str, list[float]], suggestions: dict[str, float]) -> Figure:
     """A range test: the loss over the learning rate, and what each rule suggests."""
-    figure, axes = canvas(7, 4)
+    axes = Figure((7, 4), layout="constrained").subplots()
     axes.plot(curve["lrs"], curve["losses"], color=GREY, linewidth=0.8, label="loss of a batch")
     axes.plot(curve["lrs"], curve["smoothed"], color=BLUE, linewidth=2, label="smoothed")
     for (rule, lr), mark in zip(suggestions.items(), "osD", strict=True):
@@ -90,7 +72,7 @@ def range_test(curve: dict[str, list[float]], suggestions: dict[str, float]) -> 
         axes.plot(lr, loss, mark, color=RED, markersize=8, markeredgewidth=1.5, fillstyle="none", label=label)
     axes.set(xlabel="learning rate", xscale="log", ylabel="loss", ylim=(0, 1.3 * curve["smoothed"][0]))
     axes.legend(loc="lower left")
-    return figure
+    return axes.figure
 
 
 def part_lines(history: list[dict[str, float]], metric: str, *parts: str) -> Lines:
@@ -103,32 +85,27 @@ def part_lines(history: list[dict[str, float]], metric: str, *parts: str) -> Lin
     return lines
 
 
-def run_lines(runs: dict[str, list[dict[str, float]]], key: str) -> Lines:
-    """A figure such as test_loss in the histories of runs."""
-    return {textwrap.fill(name, LABEL): [entry[key] for entry in history] for name, history in runs.items()}
-
-
 def draw_lines(axes: Axes, lines: Lines, label: str, first: int = 0) -> None:
     """Draw values over the epochs, in matplotlib's colours from the first on."""
     for number, (name, values) in enumerate(lines.items(), first):
-        axes.plot(range(1, 1 + len(values)), values, "o-", color=f"C{number}", markersize=3.5, label=name)
+        axes.plot(range(1, 1 + len(values)), values, ".-", color=f"C{number}", label=textwrap.fill(name, LABEL))
     axes.legend(loc="best")
     count_epochs(axes, label)
 
 
 def count_epochs(axes: Axes, label: str) -> None:
     """Let an x-axis count epochs, and a y-axis what the label says."""
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1))
+    axes.locator_params("x", integer=True, min_n_ticks=1)
     axes.grid(axis="y", color=GREY, alpha=0.3)
     axes.set(xlabel="epoch", ylabel=label)
 
 
 def accuracy(lines: Lines) -> Figure:
     """Accuracies over the epochs, on a logarithmic axis of errors."""
-    figure, axes = canvas(*SMALL)
+    axes = Figure(SMALL, layout="constrained").subplots()
     draw_lines(axes, {name: [*map(error_of, values)] for name, values in lines.items()}, "accuracy %")
-    mark_error_axis(axes)
-    return figure
+    mark_errors(axes, below=2, above=2.5)
+    return axes.figure
 
 
 def loss(*panels: Lines) -> Figure:
@@ -140,10 +117,10 @@ def loss(*panels: Lines) -> Figure:
         draw_lines(axes, lines, label, number)
         axes.margins(y=0.15)
         axes.label_outer()
-        losses = [loss for values in lines.values() for loss in values]
-        if max(losses) > 3 * min(losses):
+        lowest, highest = axes.dataLim.intervaly
+        if highest > 3 * lowest:
             axes.set_yscale("log")
-            mark_numbers(axes.yaxis, lambda loss: loss)
+            mark_numbers(axes.yaxis)
         else:
             axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(3))
     return figure
@@ -151,12 +128,12 @@ def loss(*panels: Lines) -> Figure:
 
 def learning_rate(lrs: list[float], steps_per_epoch: int) -> Figure:
     """The learning rate at each step."""
-    figure, axes = canvas(*SMALL)
+    axes = Figure(SMALL, layout="constrained").subplots()
     count_epochs(axes, "learning rate")
     bounds = [index / steps_per_epoch for index in range(len(lrs) + 1)]
     axes.plot(bounds, [*lrs, lrs[-1]], color=BLUE, drawstyle="steps-post" if steps_per_epoch == 1 else "default")
     axes.set_ylim(0, 1.08 * max(lrs) or 1)
-    return figure
+    return axes.figure
 
 
 def slanted(names: Sequence[str]) -> dict[str, Any]:
@@ -164,67 +141,48 @@ def slanted(names: Sequence[str]) -> dict[str, Any]:
     return {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 2 else {}
 
 
-def class_accuracies(counts: list[list[int]], names: Sequence[str]) -> dict[str, tuple[int, int, float, list[float]]]:
-    """{name: (images, those read right, that in percent, [low, high] of Wilson's 95 % interval)} of each class that has
-    images, from a confusion matrix: rows are the true classes."""
-    accuracies = {}
-    for index, (name, row) in enumerate(zip(names, counts, strict=True)):
-        if images := sum(row):
-            accuracy = 100 * row[index] / images
-            accuracies[name] = images, row[index], accuracy, intervals.wilson_interval(accuracy, images)
-    return accuracies
-
-
-def per_class(counts: list[list[int]], names: Sequence[str]) -> Figure:
-    """The accuracy of each class, with its 95 % interval, from a confusion matrix."""
-    figure, axes = canvas(*SMALL)
-    classes = class_accuracies(counts, names)
-    _, _, centres, bounds = zip(*classes.values(), strict=True)
+def per_class(accuracies: dict[str, tuple[int, int, float, list[float]]]) -> Figure:
+    """The accuracy of each class, with its 95 % interval, from an evaluation's `by_class`."""
+    axes = Figure(SMALL, layout="constrained").subplots()
+    _, _, centres, bounds = zip(*accuracies.values(), strict=True)
     lengths = abs(np.array(bounds).T - centres)  # [2, classes]
-    axes.errorbar(range(len(classes)), centres, lengths, fmt="o", color=BLUE, markersize=5, capsize=4)
-    axes.set_xticks(range(len(classes)), classes, **slanted(classes))
+    axes.errorbar(range(len(accuracies)), centres, lengths, fmt="o", color=BLUE, markersize=5, capsize=4)
+    axes.set_xticks(range(len(accuracies)), accuracies, **slanted(accuracies))
     axes.grid(axis="y", color=GREY, alpha=0.3)
     axes.set(xlabel="class", ylabel="accuracy %")
-    return figure
+    return axes.figure
 
 
 def confusion(counts: list[list[int]], names: Sequence[str]) -> Figure:
     """A confusion matrix, rows the true classes; the colour is that of the errors."""
-    figure, axes = canvas(5, 4.6)
-    errors, places = np.array(counts), np.arange(len(names))
-    np.fill_diagonal(errors, 0)
+    axes = Figure((5, 4.6), layout="constrained").subplots()
+    errors, places = counts * (1 - np.eye(len(names), dtype=int)), range(len(names))
     shades = np.where(errors, 0.15 + 0.65 * errors / max(1, errors.max()), 0)
-    axes.imshow(shades, cmap=matplotlib.colors.LinearSegmentedColormap.from_list("", ["white", RED]), vmin=0, vmax=1)
+    colours = matplotlib.colors.LinearSegmentedColormap.from_list("", ["white", RED])
+    axes.pcolormesh(places, places, shades, cmap=colours, vmin=0, vmax=1, edgecolors=(GREY, 0.25), linewidth=0.4)
     for (row, column), count in np.ndenumerate(counts):
         axes.text(column, row, count or "", ha="center", va="center", size=8)
     axes.set_xticks(places, names, **slanted(names))
     axes.set_yticks(places, names)
-    axes.set_xticks(places - 0.5, minor=True)
-    axes.set_yticks(places - 0.5, minor=True)
-    axes.grid(which="minor", color=GREY, alpha=0.25)
-    axes.tick_params(which="both", length=0)
-    axes.set(xlabel="predicted", ylabel="true")
-    axes.spines[:].set_visible(False)
-    return figure
+    axes.tick_params(length=0)
+    axes.set(xlabel="predicted", ylabel="true", ylim=(len(names) - 0.5, -0.5), aspect="equal", frame_on=False)
+    return axes.figure
 
 
 def image_grid(images: np.ndarray, captions: list[str], columns: int) -> Figure:
     """Images [N, H, W] in 0..1 under their captions, which widen the columns."""
     height, width = images.shape[1:]
-    is_long = max(map(len, captions), default=0) > 12  # then a caption takes two lines
+    is_long = any(len(caption) > 12 for caption in captions)  # then a caption takes two lines
     captions = [caption.replace("→", "→\n") if is_long else caption for caption in captions]
-    longest = max((len(line) for caption in captions for line in caption.split("\n")), default=0)
+    longest = max(map(len, "\n".join(captions).split("\n")))
     pixels_per_inch, top_margin = 44.5, height // 3 + 1 + 5 * is_long
     across, down = max(width, math.ceil(2.5 * longest)) + 4, height + top_margin  # of an image, in pixels
     columns = max(1, columns * (width + 4) // across)
-    rows = max(1, math.ceil(len(images) / columns))
-    sheet = np.full((rows * down, columns * across), np.nan)
-    figure = Figure((sheet.shape[1] / pixels_per_inch, sheet.shape[0] / pixels_per_inch))
-    axes = figure.add_axes((0, 0, 1, 1))
+    size = columns * across, down * max(1, math.ceil(len(images) / columns))
+    axes = Figure(np.divide(size, pixels_per_inch)).add_axes((0, 0, 1, 1), xlim=(0, size[0]), ylim=(size[1], 0))
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         top, left = down * (index // columns) + top_margin - 2, across * (index % columns) + (across - width) // 2
-        sheet[top : top + height, left : left + width] = image
-        axes.text(left + width / 2, top - 1.2, caption, size=7.5, ha="center", va="bottom")
-    axes.imshow(sheet, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+        axes.imshow(image, vmin=0, vmax=1, interpolation="nearest", extent=(left, left + width, top + height, top))
+        axes.text(left + width / 2, top - 0.7, caption, size=7.5, ha="center", va="bottom")
     axes.set_axis_off()
-    return figure
+    return axes.figure

@@ -100,9 +100,8 @@ def report(
 ) -> str:
     """The report as HTML, from a run's results, its checkpoint's state, the images of its training and its evaluation,
     and what the template shows as it is."""
-    recipe, classes = recipes.from_stored(result["recipe"]), evaluation.classes
+    recipe, by_class = recipes.from_stored(result["recipe"]), evaluation.by_class
     counts, listed, shown = evaluation.confusion, mistakes(evaluation), state["selection"]["shown"]
-    by_class = counts.tolist(), classes
     random = torch.randperm(len(tested), generator=torch.Generator().manual_seed(0))[:RANDOM].tolist()
     losses = state["selection"]["losses"].nan_to_num(posinf=0)  # when last shown; infinite where an image never was
     hardest = losses.topk(min(HARDEST, len(losses))).indices.tolist()
@@ -117,15 +116,14 @@ def report(
         epoch=state["epoch"],
         evaluation=evaluation,
         curves=curves(result, recipe, len(training)),
-        counts=by_class[0],
+        counts=counts.tolist(),
         errors=(counts - counts.diag().diag()).tolist(),
-        accuracies=plots.class_accuracies(*by_class),
-        per_class=pages.picture("Accuracy of each class, with its 95 % interval.", plots.per_class, *by_class),
+        per_class=pages.picture("Accuracy of each class, with its 95 % interval.", plots.per_class, by_class),
         mistakes=listed,
         mistake_images=pages.sprite(tested.pixels[[mistake["index"] for mistake in listed], 0]),
         random=[evaluation.mistake(index) for index in random],
         random_images=pages.sprite(tested.pixels[random, 0]),
-        hardest=[(classes[training.labels[index]], shown[index].item()) for index in hardest],
+        hardest=[(evaluation.classes[training.labels[index]], shown[index].item()) for index in hardest],
         hardest_images=pages.sprite(training.pixels[hardest, 0]),
         times_shown=np.percentile(shown, (0, 50, 99, 100)).astype(int).tolist(),
         augmented=pages.sprite(torch.from_numpy(255 * images), columns),
@@ -145,12 +143,9 @@ def main(argv: list[str] | None = None) -> None:
     rules, result = verdict.judge(run_dir, arguments.data, device), results.load(run_dir)
     training, tested = load_images(state, arguments.data, device)
     evaluation = evaluate(model, tested, tuple(state["classes"]))
-    facts = {
-        "trained": datetime.datetime.fromtimestamp(results.results_path(run_dir).stat().st_mtime, datetime.UTC),
-        "rules": rules,
-        "layer_table": layer_table(model, training.pixels.shape[1:]),
-    }
-    text = report(result, state, evaluation, training, tested, **facts)
+    trained = datetime.datetime.fromtimestamp(results.results_path(run_dir).stat().st_mtime, datetime.UTC)
+    table = layer_table(model, training.pixels.shape[1:])
+    text = report(result, state, evaluation, training, tested, trained=trained, rules=rules, layer_table=table)
     files.replace_file(run_dir / "report.html", text.encode())
     print(run_dir / "report.html")
 

@@ -5,7 +5,7 @@
 and every field of a recipe as a flag; writes augmentation.png.
 """
 
-from support import cli
+from support import cli, files
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments, recipe, seed, run_dir = results.parse_run(cli.Parser(description=__doc__), argv)
     images = data.load(recipe.dataset, arguments.data, "train")
     path = run_dir / "augmentation.png"
-    plots.save(path, plots.image_grid, *augmented(images, recipe, seed))
+    files.replace_file(path, plots.png(plots.image_grid, *augmented(images, recipe, seed)))
     print(path)
 
 

@@ -1,6 +1,6 @@
 import json
 
-from support import UserError
+from support import UserError, intervals
 
 import pytest
 import spawned
@@ -26,6 +26,7 @@ def test_figures_of_a_case_made_by_hand_have_true_digits_in_rows(by_hand):
     assert by_hand.accuracy == 60.0
     assert by_hand.misclassified == [1, 3]
     assert by_hand.per_class_accuracy == {"0": 50.0, "1": 100.0, "2": 0.0, "9": 100.0}
+    assert by_hand.by_class["0"] == (2, 1, 50.0, intervals.wilson_interval(50, 2))
     assert by_hand.loss == pytest.approx(2 * 20 / 5, abs=1e-3)  # a wrong image costs the 20 between its two logits
     assert by_hand.confusion.nonzero().tolist() == [[0, 0], [0, 9], [1, 1], [2, 1], [9, 9]]
     lines = evaluate.format_evaluation(by_hand).splitlines()

@@ -1,4 +1,4 @@
-from support.intervals import wilson_interval
+import io
 
 import numpy
 import pytest
@@ -7,14 +7,14 @@ from matplotlib import image
 from reporting import evaluation, plots
 
 
-def test_images_are_drawn_as_they_are_and_nothing_too(tmp_path):
-    plots.save(tmp_path / "square.png", plots.image_grid, numpy.ones((1, 28, 28)), [""], 1)
-    pixels = image.imread(tmp_path / "square.png")[..., :3]
+def test_images_are_drawn_as_they_are_and_nothing_too():
+    square = plots.png(plots.image_grid, numpy.ones((1, 28, 28)), [""], 1)
+    pixels = image.imread(io.BytesIO(square))[..., :3]
     assert pixels[0, 0].tolist() == [1, 1, 1]
     ink = pixels[..., 0] < 0.5
     assert ink.any(0).sum() == ink.any(1).sum() > 0  # a square stays a square
-    plots.save(tmp_path / "none.png", plots.image_grid, numpy.zeros((0, 28, 28)), [], 6)
-    plots.save(tmp_path / "perfect.png", plots.confusion, numpy.diag([5] * 10), list("0123456789"))
+    plots.png(plots.image_grid, numpy.zeros((0, 28, 28)), [], 6)
+    plots.png(plots.confusion, numpy.diag([5] * 10), list("0123456789"))
 
 
 def test_an_evaluation_is_drawn(finished, capsys):
@@ -57,20 +57,20 @@ def test_losses_with_label_smoothing_have_an_axis_of_their_own_and_each_axis_has
     assert len({line.get_color() for axes in figure.axes for line in axes.lines}) == 3
 
 
-def test_the_accuracy_of_a_class_is_drawn_with_wilsons_interval():
-    (axes,) = plots.per_class([[99, 1, 0], [0, 0, 0], [5, 5, 190]], ("a", "b", "c")).axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "c"]  # b has no images
-    (bars,) = axes.collections
-    spans = [segment[:, 1].tolist() for segment in bars.get_segments()]
-    assert spans == [pytest.approx(wilson_interval(99, 100)), pytest.approx(wilson_interval(95, 200))]
+def test_the_accuracy_of_a_class_is_drawn_with_its_interval():
+    (axes,) = plots.per_class({"a": (100, 99, 99.0, [94.6, 99.8]), "c": (200, 190, 95.0, [91.0, 97.3])}).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "c"]
+    spans = [segment[:, 1].tolist() for segment in axes.collections[0].get_segments()]
+    assert spans == [pytest.approx([94.6, 99.8]), pytest.approx([91.0, 97.3])]
 
 
 def test_runs_over_each_other_are_told_by_their_names_however_long():
     name = "default-epochs3-" + "-".join(f"setting{index}0.1" for index in range(8)) + "-seed0"
-    lines = plots.run_lines({name: [{"val_loss": 0.5}, {"val_loss": 0.2}], "other": [{"val_loss": 1}]}, "val_loss")
-    assert list(lines.values()) == [[0.5, 0.2], [1]]
-    assert "".join(lines).replace("\n", "") == name + "other"
-    assert max(len(line) for label in lines for line in label.split("\n")) <= plots.LABEL
+    (axes,) = plots.loss({name: [0.5, 0.2], "other": [1]}).axes
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[0.5, 0.2], [1]]
+    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert "".join(told).replace("\n", "") == name + "other"
+    assert max(len(line) for label in told for line in label.split("\n")) <= plots.LABEL
 
 
 @pytest.mark.parametrize(("caption", "columns"), [("4→9 87 %", 6), ("T-shirt/top→Pullover 87 %", 5)])
