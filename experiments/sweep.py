@@ -5,10 +5,11 @@
 
 FILE says what is tried and with which seeds; experiments/sweeps/example.toml is one. The test images are never loaded.
 
-A sweep is an Optuna study. Each candidate is a trial: it reports the accuracy of each seed, and its value is their
-mean. Whoever is free takes the next one, in any number of processes and machines; two that take the same at the same
-moment lose time and nothing else. When a process has not been heard of for GRACE seconds, another takes up what it was
-training. Finished runs are not trained again, and stopped ones resume.
+A sweep is an Optuna study, each candidate a trial: it reports the accuracy of each seed, and its value is their mean.
+Whoever is free takes the next one, in any number of processes and machines; two that take the same at the same moment
+lose time and nothing else. When a process has not been heard of for GRACE seconds, another takes up what it was
+training. Finished runs are not trained again, and stopped ones resume. Runs with the same seed hold out the same
+images, so candidates are compared seed by seed: Student's paired t-test, corrected for their number (Holm 1979).
 """
 
 import contextlib
@@ -18,31 +19,32 @@ import json
 import statistics
 import time
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
-from support import UserError, cli, files
+from support import UserError, cli, files, intervals
 from support.settings import format_value, load_config
 
 import msgspec
 import optuna
 import sqlalchemy
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import _heartbeat  # which Optuna itself uses in its own loop alone
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
+from scipy import stats
 from tqdm import tqdm
 
 import recipes
 import results
-from experiments import ranking, records
+from experiments import records
 from trainer import identify
 
 FOLDER = results.RUNS / "sweeps"
 HEARTBEAT, GRACE = 15, 60  # seconds
 PRUNE_BELOW = 0.2  # p-value, which three seeds of three that are worse than the best's fall below, and two do not
 FIXED = {"name", "dataset", "holdout", "validation_images", "threads"}  # so that candidates can be compared
-DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+STATES = (TrialState.FAIL, TrialState.RUNNING, TrialState.PRUNED, TrialState.COMPLETE)  # the last one counts
+SIGNIFICANT = 0.05
+HEAD = ["candidate", "seeds", "accuracy %", "95 % interval", "minus the best", "95 % interval", "p (Holm)", "verdict"]
 RESUME = "nothing saved is lost: run the same command to resume"
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
@@ -78,9 +80,8 @@ class Sweep(msgspec.Struct, forbid_unknown_fields=True, rename={"candidates": "l
             raise UserError(f"one of {', '.join(kinds)} is needed, got {' and '.join(given) or 'none'}")
         if bool(self.ranges) != bool(self.trials):
             raise UserError("[ranges] need trials, the number of candidates; [grid] and [[list]] have theirs")
-        if self.grid:
-            combinations = itertools.product(*self.grid.values())
-            self.candidates = [dict(zip(self.grid, values, strict=True)) for values in combinations]
+        combinations = itertools.product(*self.grid.values()) if self.grid else []
+        self.candidates += [dict(zip(self.grid, values, strict=True)) for values in combinations]
         self.trials = self.trials or len(self.candidates)
         self.seeds = list(range(self.seeds)) if isinstance(self.seeds, int) else list(dict.fromkeys(self.seeds))
         ends = [{name: end} for name, limits in self.ranges.items() for end in (limits.low, limits.high)]
@@ -88,7 +89,8 @@ class Sweep(msgspec.Struct, forbid_unknown_fields=True, rename={"candidates": "l
             self.changed_recipe(changes)
             if changes in self.candidates[:index]:
                 raise UserError(f"{shown(changes)} is there twice")
-        self.distributions()
+        for name in self.ranges:
+            self.distribution(name)
 
     def changed_recipe(self, changes: dict[str, Any]) -> recipes.Recipe:
         """The recipe of a candidate. Raises UserError naming the candidate where there can be none."""
@@ -100,37 +102,21 @@ class Sweep(msgspec.Struct, forbid_unknown_fields=True, rename={"candidates": "l
         except UserError as error:
             raise UserError(f"{shown(changes)}: {error}") from error
 
-    def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
-        """{field: what Optuna may choose its value from}. Raises ValueError for a range that is none."""
-        kinds, types = {int: IntDistribution, float: FloatDistribution}, recipes.Recipe.__annotations__
-        choices = {
-            name: kinds[types[name]](limits.low, limits.high, limits.log) for name, limits in self.ranges.items()
-        }
-        for name in itertools.chain.from_iterable(self.candidates):
-            values = dict.fromkeys(changes[name] for changes in self.candidates if name in changes)
-            choices[name] = CategoricalDistribution(list(values))
-        return choices
+    def distribution(self, name: str) -> BaseDistribution:
+        """What Optuna may choose the value of a field from. Raises ValueError for a range that is none."""
+        if name in self.ranges:
+            kinds = {int: IntDistribution, float: FloatDistribution}
+            return kinds[recipes.Recipe.__annotations__[name]](*msgspec.structs.astuple(self.ranges[name]))
+        return CategoricalDistribution(list({changes[name]: None for changes in self.candidates if name in changes}))
 
     def names(self) -> tuple[str, str]:
         """The names of the folder of runs, and of the study. Another recipe or model makes another of both; other seeds
         or candidates another study of the same runs. Raises UserError for a model that is none."""
-        recipe = self.changed_recipe({})
-        models = sorted({changes.get("architecture", recipe.architecture) for changes in self.candidates or [{}]})
-        no_logits = {"logits": []}  # which differ from machine to machine
+        recipe, no_logits = self.changed_recipe({}), {"logits": []}  # which differ from machine to machine
+        models = sorted({self.changed_recipe(changes).architecture for changes in self.candidates or [{}]})
         identities = [identify(model, recipe.dataset) | no_logits for model in models]
         folder = f"{self.name}-{recipe.name}-{digest(vars(recipe), identities)}"
         return folder, f"{folder}-{digest(self.seeds, self.candidates, self.ranges)}"
-
-    def changes(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> dict[str, Any]:
-        """What a trial's candidate changes in the recipe."""
-        return self.candidates[trial.user_attrs["candidate"]] if self.candidates else trial.params
-
-
-def read_sweep(path: Path, recipe: str | None = None) -> Sweep:
-    """The sweep that a TOML or JSON file describes, of the recipe that it names or of another. Raises UserError naming
-    the file, what is wrong in it and the remedy; OSError where it cannot be read."""
-    content = {"name": path.stem} | load_config(path) | ({"recipe": recipe} if recipe else {})
-    return files.convert(content, Sweep, path, "docs/development.md has an example")
 
 
 def digest(*content: Any) -> str:
@@ -143,58 +129,45 @@ def shown(changes: dict[str, Any]) -> str:
     return ", ".join(f"{name}={format_value(value)}" for name, value in changes.items()) or "the recipe as it is"
 
 
-@contextlib.contextmanager
-def told(place: str) -> Iterator[None]:
-    """Let what a database answers within this context be a UserError, and show no warning of Optuna's: some of what is
-    used here is experimental."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, ImportError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        remedy = "is there such a database, is its driver installed, and does nothing else hold it?"
-        raise UserError(f"{place} could not be used ({reason}): {remedy}") from error
-
-
 def open_study(name: str, url: str) -> optuna.Study:
     """The study of this name in a database, made where it is missing."""
-    settings = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}  # seconds, while others write
+    engine = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}  # seconds, while others write
     with contextlib.suppress(sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
-        optuna.storages.RDBStorage(url, settings)  # fails where another machine is making the tables at this moment
-    return optuna.create_study(
-        storage=optuna.storages.RDBStorage(url, settings, heartbeat_interval=HEARTBEAT, grace_period=GRACE),
-        study_name=name,
-        direction="maximize",
-        load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(constant_liar=True),  # of several processes, none looks where another is
-        pruner=optuna.pruners.WilcoxonPruner(p_threshold=PRUNE_BELOW),
-    )
+        optuna.storages.RDBStorage(url, engine)  # fails where another machine is making the tables at this moment
+    store = optuna.storages.RDBStorage(url, engine, heartbeat_interval=HEARTBEAT, grace_period=GRACE)
+    pruner = optuna.pruners.WilcoxonPruner(p_threshold=PRUNE_BELOW)
+    return optuna.create_study(storage=store, pruner=pruner, study_name=name, direction="maximize", load_if_exists=True)
+
+
+def latest(study: optuna.Study) -> dict[int, FrozenTrial]:
+    """{candidate: the trial that says how far it is}."""
+    trials = sorted(study.get_trials(states=STATES), key=lambda trial: STATES.index(trial.state))
+    return {trial.user_attrs.get("candidate"): trial for trial in trials}
 
 
 def next_trial(study: optuna.Study, sweep: Sweep, first: int) -> optuna.Trial | None:
     """The trial of the next candidate, which begins with this; None where none is left for this process. A candidate
     that failed is tried again, unless it failed in one of the trials from `first` on."""
-    trials = study.get_trials()
-    taken = {
-        trial.user_attrs.get("candidate")
-        for trial in trials
-        if trial.state in (*DONE, TrialState.RUNNING) or (trial.number >= first and "failed" in trial.user_attrs)
-    }
-    for candidate in sorted(set(range(sweep.trials)) - taken):
-        attributes, distributions = {"candidate": candidate}, sweep.distributions()
-        stopped = [trial.params for trial in trials if trial.user_attrs == attributes]
-        params = sweep.candidates[candidate] if sweep.candidates else (stopped or [{}])[-1]
-        study.enqueue_trial(params, attributes)
-        return study.ask({name: distributions[name] for name in sweep.ranges or params})
+    known = latest(study)
+    for candidate in range(sweep.trials):
+        last = known.get(candidate)
+        is_new = last is None or "failed" in last.user_attrs
+        if last and (last.state != TrialState.FAIL or (is_new and last.number >= first)):
+            continue
+        params = sweep.candidates[candidate] if sweep.candidates else {} if is_new else last.params
+        sampler = optuna.samplers.TPESampler(constant_liar=True)  # of several processes, none looks where another is
+        study.sampler = optuna.samplers.PartialFixedSampler(params, sampler)
+        trial = study.ask({name: sweep.distribution(name) for name in sweep.ranges or params})
+        trial.set_user_attr("candidate", candidate)
+        return trial
     return None
 
 
 def work(study: optuna.Study, sweep: Sweep, place: dict[str, Any]) -> None:
-    """Train, in a place as `train_all` takes it, until no candidate is left, not even in the hands of another process,
-    which may be killed."""
+    """Train, in a place as `train_all` takes it, until nothing is left, not even with a process that may be killed."""
     first, watched = len(study.get_trials()), set()
     while True:
-        with files.lock(FOLDER, wait=True):  # in turns: from an SQLite file two processes could take the same trial
+        with files.lock(FOLDER, wait=True):  # in turns, lest two take the same candidate
             optuna.storages.fail_stale_trials(study)
             trial = next_trial(study, sweep, first)
         if trial:
@@ -213,7 +186,7 @@ def work(study: optuna.Study, sweep: Sweep, place: dict[str, Any]) -> None:
 
 def train(trial: optuna.Trial, sweep: Sweep, place: dict[str, Any]) -> None:
     """Train a trial's candidate with one seed after the other, as long as it may be the best, and tell the study."""
-    changes, accuracies, state = sweep.changes(trial), [], TrialState.FAIL
+    changes, accuracies, state = trial.params, [], TrialState.FAIL
     try:
         runs = records.train_all([(sweep.changed_recipe(changes), seed) for seed in sweep.seeds], **place)
         # Closing the runs stops the seeds that are under way.
@@ -232,23 +205,60 @@ def train(trial: optuna.Trial, sweep: Sweep, place: dict[str, Any]) -> None:
         trial.study.tell(trial, mean, state, skip_if_finished=True)
 
 
+def p_value(differences: list[float]) -> float | None:
+    """Of Student's test that the mean is 0; None for differences that test nothing, fewer than two or all the same."""
+    if len(differences) < 2 or statistics.stdev(differences) < 1e-9:  # points: rounding alone
+        return None
+    return float(stats.ttest_1samp(differences, 0).pvalue)
+
+
+def holm(p_values: list[float | None]) -> list[float | None]:
+    """The p-values that hold for all comparisons together; None stays None."""
+    tested = sorted(p for p in p_values if p is not None)
+    steps = (min(1.0, (len(tested) - index) * p) for index, p in enumerate(tested))
+    corrected = dict(zip(tested, itertools.accumulate(steps, max), strict=True))
+    return [corrected.get(p) for p in p_values]
+
+
+def mean_cells(values: list[float], sign: str = "") -> list[str]:
+    """The mean of some values and its 95 % interval, as cells of the table."""
+    mean = format(statistics.mean(values), f"{sign}.3f") if values else "–"
+    interval = intervals.mean_interval(values)
+    return [mean, f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "–"]
+
+
+def ranking(candidates: list[tuple[str, dict[int, float]]], seeds: int) -> str:
+    """The ranking of candidates, [(name, {seed: accuracy in percent})], as a table, best mean first and pruned ones,
+    which have fewer seeds than they should, last; and how many are significantly worse than the best."""
+    ranked = sorted(candidates, key=lambda each: (len(each[1]) < seeds, -statistics.mean(each[1].values())))
+    (best, reference), rows = ranked[0], []
+    differences = [[run[seed] - reference[seed] for seed in run if seed in reference] for _, run in ranked]
+    p_values = holm([p_value(values) for values in differences])
+    for (name, run), values, p in zip(ranked, differences, p_values, strict=True):
+        count = f"{len(run)}{', pruned' * (len(run) < seeds)}"
+        comparison = [*mean_cells(values, "+"), "–" if p is None else f"{p:.3g}"]
+        verdict = "worse" if p is not None and p < SIGNIFICANT and statistics.mean(values) < 0 else "not told apart"
+        rows.append([name, count, *mean_cells(list(run.values())), *comparison, verdict])
+    rows[0][4:] = ["", "", "", "best"]
+    worse, comparisons = sum(row[-1] == "worse" for row in rows), len(rows) - 1
+    return (
+        f"{results.markdown_table(HEAD, rows)}\n\nbest: {best}\n"
+        f"significantly worse at {SIGNIFICANT:.0%}, corrected for {comparisons} comparisons: {worse}; "
+        f"not told apart from the best: {comparisons - worse}\n"
+        "The best was chosen by these very images: its own figure flatters it, until other seeds or the test images "
+        "confirm it."
+    )
+
+
 def report(study: optuna.Study, sweep: Sweep) -> str:
-    """The ranking of what is done so far, what failed, and how many are missing. Raises UserError when nothing is
-    done."""
-    ended = [trial for trial in study.get_trials() if trial.state in DONE or "failed" in trial.user_attrs]
-    ended.sort(key=lambda trial: trial.state in DONE)  # what failed may have been tried again
-    done, failures = [], []
-    for trial in {trial.user_attrs["candidate"]: trial for trial in ended}.values():
-        name = shown(sweep.changes(trial))
-        if trial.state in DONE:
-            accuracies = {sweep.seeds[step]: accuracy for step, accuracy in trial.intermediate_values.items()}
-            done.append(ranking.Candidate(name, accuracies, is_pruned=trial.state == TrialState.PRUNED))
-        else:
-            failures.append(f"failed: {name}: {trial.user_attrs['failed']}")
+    """The ranking so far, what failed, and how many are missing. Raises UserError when nothing is done yet."""
+    rows = [(shown(trial.params), trial) for trial in latest(study).values()]
+    done = [(name, trial.intermediate_values) for name, trial in rows if trial.value is not None]
+    failures = [f"failed: {name}: {trial.user_attrs['failed']}" for name, trial in rows if "failed" in trial.user_attrs]
     if not done:
         raise UserError("; ".join([f"no candidate of study {study.study_name} is done yet", *failures[:1]]))
     missing = sweep.trials - len(done) - len(failures)  # below 0 where the file asks for fewer by now
-    return "\n".join([ranking.report(done), *failures, *[f"not done yet: {missing}"] * (missing > 0)])
+    return "\n".join([ranking(done, len(sweep.seeds)), *failures, *[f"not done yet: {missing}"] * (missing > 0)])
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -262,7 +272,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_device()
     arguments = parser.parse_args(argv)
     try:
-        sweep = read_sweep(arguments.file, arguments.recipe)
+        content = {"name": arguments.file.stem} | load_config(arguments.file)
+        content |= {"recipe": arguments.recipe} if arguments.recipe else {}
+        sweep = files.convert(content, Sweep, arguments.file, "docs/development.md has an example")
         folder, name = sweep.names()
     except (UserError, OSError) as error:
         parser.error(str(error))
@@ -271,15 +283,20 @@ def main(argv: list[str] | None = None) -> None:
         place = sqlalchemy.make_url(url).render_as_string()  # without its password
     except (sqlalchemy.exc.ArgumentError, ValueError):
         parser.error("--storage must be a database's URL, such as sqlite:///sweep.db or postgresql://user@host/name")
-    shares = records.place(arguments, sweep.changed_recipe({}).threads) | {"folder": FOLDER / folder}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with told(place):
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    warnings.filterwarnings("ignore", "Heartbeat of storage")  # is for Optuna's own loop: `train` sees to it
+    try:
         with files.lock(FOLDER, wait=True):
             study = open_study(name, url)
         if not arguments.show:
             print(f"study {name} in {place}: {sweep.trials} candidates, {len(sweep.seeds)} seeds each", flush=True)
-            work(study, sweep, shares)
+            work(study, sweep, records.place(arguments, sweep.changed_recipe({}).threads) | {"folder": FOLDER / folder})
         print(report(study, sweep))
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, ImportError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        remedy = "is there such a database, is its driver installed, and does nothing else hold it?"
+        raise UserError(f"{place} could not be used ({reason}): {remedy}") from error
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
-from support import UserError, cli
+from support import UserError, cli, settings
 
 import optuna
 import pytest
@@ -62,9 +63,8 @@ def place(tmp_path, monkeypatch):
     """The working directory, where a sweep finds made-up trainings, and others are given up after three seconds."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", PATH)
-    monkeypatch.setattr(sweep, "FOLDER", Path("results/sweeps"))
-    monkeypatch.setattr(sweep, "HEARTBEAT", 1)
-    monkeypatch.setattr(sweep, "GRACE", 3)
+    for name, value in {"FOLDER": Path("results/sweeps"), "HEARTBEAT": 1, "GRACE": 3}.items():
+        monkeypatch.setattr(sweep, name, value)
     monkeypatch.setattr(records, "TRAIN", ["-c", MADE_UP])
     return tmp_path
 
@@ -76,9 +76,8 @@ def write(text):
 
 def start(*flags):
     """A sweep of one training at a time, each of a second, as a process."""
-    command = [sys.executable, "-c", PROCESS, *flags, "--jobs", "1"]
-    place = os.environ | {"SLEEP": "1"}
-    return subprocess.Popen(command, env=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command, pipe = [sys.executable, "-c", PROCESS, *flags, "--jobs", "1"], subprocess.PIPE
+    return subprocess.Popen(command, env=os.environ | {"SLEEP": "1"}, stdout=pipe, stderr=pipe, text=True)
 
 
 def train(text, *flags):
@@ -152,16 +151,17 @@ def test_two_processes_share_a_study_and_one_takes_up_what_the_other_was_trainin
     assert train(GRID) == 0
 
 
-def test_a_ctrl_c_in_the_midst_of_a_query_stops_as_any_other(place, monkeypatch, inject):
+def test_a_ctrl_c_in_the_midst_of_a_query_stops_as_any_other_and_a_drivers_warning_is_shown(place, monkeypatch, inject):
     write_state = optuna.storages.RDBStorage.set_trial_state_values
 
     def interrupted(storage, trial_id, state, values=None):
         if state == TrialState.COMPLETE:
+            warnings.warn("of a driver", stacklevel=1)
             inject("Ctrl-C in a query")
             raise KeyboardInterrupt
         return write_state(storage, trial_id, state, values)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.warns(match="of a driver"), pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
         patch.setattr(optuna.storages.RDBStorage, "set_trial_state_values", interrupted)
         train(TWO)
     assert train(TWO) == 1
@@ -179,11 +179,12 @@ def test_a_trial_whose_process_was_killed_before_its_first_heartbeat_is_taken_up
     assert "waiting for a candidate" in capsys.readouterr().out
 
 
-def test_what_is_added_to_the_file_alone_is_trained(place):
+def test_what_is_added_to_the_file_alone_is_trained_without_a_warning(place, recwarn):
     assert train("seeds = 1\n[grid]\nlearning_rate = [0.1, 0.2]\n") == 2
     assert train("seeds = 2\n[grid]\nlearning_rate = [0.1, 0.2]\n") == 2
     assert train("seeds = 2\n[grid]\nlearning_rate = [0.1, 0.2, 0.3]\n") == 2
     assert states() == {TrialState.COMPLETE: 3}
+    assert not recwarn.list
 
 
 def test_a_candidate_that_three_seeds_show_to_be_worse_is_given_up(place, capsys):
@@ -202,7 +203,6 @@ def test_optuna_looks_for_candidates_in_ranges_and_trains_what_it_had_picked_whe
     def stop(*_, **__):
         inject("Ctrl-C in a search")
         raise KeyboardInterrupt
-        yield
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(records, "train_all", stop)
@@ -263,9 +263,8 @@ def test_show_ranks_and_trains_nothing(place, capsys):
 )
 def test_a_database_that_cannot_be_used_is_one_line_without_its_password(place, inject, capsys, url, status):
     inject("database that cannot be used")
-    flags = [write("[[list]]\n"), "--storage", url]
     with pytest.raises(SystemExit, match=str(status)):
-        cli.run(lambda: sweep.main(flags))
+        cli.run(lambda: sweep.main([write("[[list]]\n"), "--storage", url]))
     errors = capsys.readouterr().err
     assert errors.count("\n") == 1
     assert "secret" not in errors
@@ -313,7 +312,8 @@ def test_a_fault_of_the_file_is_one_line_before_anything_is_trained(place, injec
 
 
 def test_a_grid_is_every_combination():
-    example = sweep.read_sweep(Path(sweep.__file__).parent / "sweeps" / "example.toml")
+    path = Path(sweep.__file__).parent / "sweeps" / "example.toml"
+    example = sweep.Sweep(path.stem, **settings.load_config(path))
     pairs = [tuple(changes.values()) for changes in example.candidates]
     assert pairs == [(rate, start) for rate in (0.2, 0.4, 0.8) for start in (0.2, 0.4)]
     assert (example.name, example.recipe, example.seeds, example.trials) == ("example", "fast", [0, 1, 2], 6)
