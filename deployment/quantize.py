@@ -11,13 +11,14 @@ symmetric, so that zero is zero (Jacob et al., arXiv 1712.05877).
 
 import collections
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from support import UserError
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import NodeProto, helper
 
 from deployment import onnx_format
@@ -85,20 +86,6 @@ class Step:
     def is_linear(self) -> bool:
         return self.table is None and (self.low, self.high) == (-np.inf, np.inf)
 
-    @property
-    def is_poolable(self) -> bool:
-        """Whether the largest of some outputs is the output for the largest of their convolutions."""
-        is_increasing = self.table is None or (np.diff(self.table) >= 0).all()
-        return bool(is_increasing and np.all(self.factor >= 0) and self.pool == ONE_PLACE and not self.combine)
-
-
-class Value(NamedTuple):
-    """What is known of a value of an ONNX graph, of `rank` dimensions."""
-
-    shape: tuple[int, int, int]  # (C, H, W) of an image's
-    largest: float
-    rank: int
-
 
 class Graph:
     """The steps of an ONNX graph by the maps that they make, in their order, the image first; `buffer_size` elements
@@ -108,7 +95,7 @@ class Graph:
     def __init__(self, content: bytes, pixels: Array):
         self.model = onnx.load_from_string(content)
         self.constants = {each.name: onnx.numpy_helper.to_array(each) for each in self.model.graph.initializer}
-        self.values = measured_values(content, pixels)
+        self.values = self.measured(pixels)
         image = Step([], (0, 0), np.zeros(0), shape=pixels.shape[1:], largest=255 / HEADROOM, limit=255)
         self.steps = {"pixels": image}  # a byte is its own integer
         nodes, self.output = self.nodes()
@@ -119,13 +106,33 @@ class Graph:
             require(node, is_function or (inputs and node.op_type in OPERATORS))
             attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
             step = (Graph.function if is_function else OPERATORS[node.op_type])(self, node, inputs, attributes)
-            step.shape, step.largest, _ = self.values[node.output[0]]
-            self.steps[node.output[0]] = step
-        for step in self.steps.values():  # no sum of products may leave 32 bits
-            for name in step.inputs[:1]:
-                first = self.steps[name]
-                first.limit = min(first.limit, SUM_LIMIT // (WEIGHT_LIMIT * step.weight[0].size))
+            first, output = self.steps[step.inputs[0]], node.output[0]
+            first.limit = min(first.limit, SUM_LIMIT // (WEIGHT_LIMIT * step.weight[0].size))  # sums have 32 bits
+            step.shape, step.largest = self.shape(output), float(self.values[output].max())
+            self.steps[output] = step
         self.buffer_size = place_maps(self.steps, self.output)
+
+    def session(self, nodes: Iterable[NodeProto], source: onnx.ValueInfoProto) -> onnxruntime.InferenceSession:
+        """A session of onnxruntime that puts out all that nodes make of one value."""
+        results = [onnx.ValueInfoProto(name=name) for node in nodes for name in node.output]
+        graph = helper.make_graph(nodes, "nodes", [source], results, self.model.graph.initializer)
+        versions = [*self.model.opset_import, helper.make_opsetid("com.microsoft", 1)]
+        model = helper.make_model(graph, opset_imports=versions, ir_version=self.model.ir_version)
+        return onnx_format.session(model.SerializeToString())
+
+    def measured(self, pixels: Array) -> dict[str, Array]:
+        """{name: the largest absolute value at each place} of what the graph makes of each image."""
+        session = self.session(self.model.graph.node, *self.model.graph.input)
+        values = {"pixels": np.full(pixels.shape[1:], 255.0)}
+        for start in range(0, len(pixels), BATCH_IMAGES):
+            arrays = session.run(None, {"pixels": pixels[start : start + BATCH_IMAGES]})
+            for output, array in zip(session.get_outputs(), arrays, strict=True):
+                values[output.name] = np.maximum(values.get(output.name, 0), np.abs(np.atleast_1d(array)).max(0))
+        return values
+
+    def shape(self, name: str) -> tuple[int, int, int]:
+        """(C, H, W) of what the graph makes of an image."""
+        return (*self.values[name].shape, 1, 1)[:3]
 
     def nodes(self) -> tuple[list[NodeProto], str]:
         """(the nodes that the logits are made of, the value that has the logits), without views. SiLU, written as
@@ -135,8 +142,8 @@ class Graph:
             node.input[:] = [views.get(name, name) for name in node.input]
             source, output = node.input[0], node.output[0]
             if node.op_type in VIEWS:
-                shape = self.values[source].shape if source in self.values else ()
-                require(node, self.values[output].shape in (shape, (np.prod(shape), 1, 1)))
+                shape = self.shape(source) if source in self.values else ()
+                require(node, self.shape(output) in (shape, (np.prod(shape), 1, 1)))
                 views[output] = source
                 continue
             if node.op_type == "Sigmoid":
@@ -157,37 +164,32 @@ class Graph:
 
     def spread(self, name: str, places: tuple[int, int], window: Window = ONE_PLACE, weight: float = 1.0) -> Step:
         """A convolution of each channel by itself, with equal weights."""
-        channels = self.values[name].shape[0]
+        channels = self.shape(name)[0]
         return Step([name], places, np.full((channels, 1, *window.size), weight), window, channels)
 
     def open_step(self, name: str, is_open: Callable[[Step], bool]) -> Step:
         """The step that makes a map, if it is open for more and nothing else reads the map; else one that copies it."""
         is_free = self.readers[name] == 1 and self.steps[name].inputs and is_open(self.steps[name])
-        return self.steps.pop(name) if is_free else self.spread(name, self.values[name].shape[1:])
+        return self.steps.pop(name) if is_free else self.spread(name, self.shape(name)[1:])
 
     def function(self, node: NodeProto, inputs: list[str], _: Attributes) -> Step:
         """A function of single values, as onnxruntime computes it: a factor and a shift, bounds, or a table."""
         (name,), (output,) = inputs, node.output
-        (shape, largest, _), (made, _, rank) = self.values[name], self.values[output]
-        reach = 2.0 ** np.ceil(np.log2(HEADROOM * largest + 1e-6))  # so that bends at round values are in the table
+        largest, shape = self.values[name], self.shape(name)
+        reach = 2.0 ** np.ceil(np.log2(HEADROOM * float(largest.max()) + 1e-6))  # so that bends at round values are met
         grid = np.linspace(-reach, reach, TABLE_SIZE)[:, None]
-        pixels = np.broadcast_to(grid, (TABLE_SIZE, shape[0])).reshape(TABLE_SIZE, -1, *[1] * (rank - 2))
-        source = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, pixels.shape)
-        result, constants = onnx.ValueInfoProto(name=output), self.model.graph.initializer
-        graph = helper.make_graph([node], "function", [source], [result], constants)
-        versions = [*self.model.opset_import, helper.make_opsetid("com.microsoft", 1)]
-        model = helper.make_model(graph, opset_imports=versions, ir_version=self.model.ir_version)
-        session = onnx_format.session(model.SerializeToString())
+        pixels = np.broadcast_to(grid, (TABLE_SIZE, shape[0])).reshape(TABLE_SIZE, -1, *[1] * (largest.ndim - 1))
+        session = self.session([node], helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
         values = session.run(None, {name: pixels.astype(np.float32)})[0].reshape(TABLE_SIZE, -1).astype(np.float64)
-        require(node, shape == made and values.shape[1] == shape[0] and np.isfinite(values).all())
+        require(node, shape == self.shape(output) and values.shape[1] == shape[0] and np.isfinite(values).all())
         slope, shift = (values[-1] - values[0]) / (2 * reach), values[TABLE_SIZE // 2]
-        if np.allclose(values, grid * slope + shift, atol=1e-5 * np.abs(values).max()):
-            step = self.open_step(name, lambda step: step.is_linear and step.combine != "+")
+        low, high = values.min(), values.max()
+        is_line = np.allclose(values, grid * slope + shift, atol=1e-5 * np.abs(values).max())
+        require(node, is_line or (values == values[:, :1]).all())  # the same for all channels
+        step = self.open_step(name, lambda step: step.is_linear and not (is_line and step.combine == "+"))
+        if is_line:
             step.factor, step.shift = step.factor * slope, step.shift * slope + shift
-            return step
-        require(node, (values == values[:, :1]).all())  # the same for all channels
-        step, low, high = self.open_step(name, lambda step: step.is_linear), values.min(), values.max()
-        if np.allclose(values, grid.clip(low, high)):
+        elif np.allclose(values, grid.clip(low, high)):
             step.low, step.high = (low if low > -reach else -np.inf), (high if high < reach else np.inf)
         else:
             step.table, step.reach = values[:, 0], reach
@@ -195,20 +197,20 @@ class Graph:
 
     def combination(self, node: NodeProto, inputs: list[str], _: Attributes) -> Step:
         """The sum or the product of two maps, of which one may have a single value for each channel."""
-        inputs = sorted(inputs, key=lambda name: -np.prod(self.values[name].shape))
-        shape, second = (self.values[name].shape for name in inputs)
-        require(node, self.values[node.output[0]].shape == shape and second in (shape, (shape[0], 1, 1)))
+        inputs = sorted(inputs, key=lambda name: -np.prod(self.shape(name)))
+        shape, second = map(self.shape, inputs)
+        require(node, self.shape(node.output[0]) == shape and second in (shape, (shape[0], 1, 1)))
         combine = {"Add": "+", "Mul": "*"}[node.op_type]
         return dataclasses.replace(self.spread(inputs[0], shape[1:]), inputs=inputs, combine=combine)
 
     def convolution(self, node: NodeProto, inputs: list[str], attributes: Attributes) -> Step:
         """Conv, and Gemm and MatMul with a constant matrix: convolutions whose window is the whole map."""
-        shape, weight, places = self.values[inputs[0]].shape, self.constant(node, 1), (1, 1)
+        shape, weight, places = self.shape(inputs[0]), self.constant(node, 1), (1, 1)
         if node.op_type == "Conv":
             require(node, weight.ndim == 4)
             down, across = attributes.pop("dilations", (1, 1))  # a window with gaps is a larger one with zeros
             weight = np.kron(weight, np.eye(down, 1) @ np.eye(1, across))[..., : 1 - down or None, : 1 - across or None]
-            window, places = window_of(node, attributes, weight.shape[2:]), self.values[node.output[0]].shape[1:]
+            window, places = window_of(node, attributes, weight.shape[2:]), self.shape(node.output[0])[1:]
         else:
             rows = weight if attributes.get("transB") else weight.T
             factors = {attributes.get("alpha", 1.0), attributes.get("beta", 1.0)}
@@ -219,25 +221,29 @@ class Graph:
         return step
 
     def max_pool(self, node: NodeProto, inputs: list[str], attributes: Attributes) -> Step:
-        step = self.open_step(inputs[0], lambda step: step.is_poolable)
+        def is_poolable(step: Step) -> bool:  # the largest convolution makes the largest output
+            is_increasing = step.table is None or (np.diff(step.table) >= 0).all()
+            return is_increasing and np.all(step.factor >= 0) and step.pool == ONE_PLACE and not step.combine
+
+        step = self.open_step(inputs[0], is_poolable)
         return dataclasses.replace(step, pool=window_of(node, attributes, attributes["kernel_shape"]))
 
     def average_pool(self, node: NodeProto, inputs: list[str], attributes: Attributes) -> Step:
         """AveragePool, and the means over height and width."""
-        window = Window(self.values[inputs[0]].shape[1:])
+        window = Window(self.shape(inputs[0])[1:])
         if node.op_type == "AveragePool":
             window = window_of(node, attributes, attributes["kernel_shape"])
             is_mean = attributes.get("count_include_pad") or not any(attributes.get("pads", ()))
             require(node, is_mean and not attributes.get("ceil_mode"))
         elif node.op_type == "ReduceMean":
             require(node, set(self.constant(node, 1, np.zeros(0)) % 4) == {2, 3})
-        return self.spread(inputs[0], self.values[node.output[0]].shape[1:], window, 1 / np.prod(window.size))
+        return self.spread(inputs[0], self.shape(node.output[0])[1:], window, 1 / np.prod(window.size))
 
     def pad(self, node: NodeProto, inputs: list[str], attributes: Attributes) -> Step:
         """Zeros around a map, or a map without its outer rings."""
         require(node, attributes.get("mode", b"constant") == b"constant" and not self.constant(node, 2, 0))
         window = Window(padding=tuple(self.constant(node, 1).astype(int)[2:4]))
-        return self.spread(inputs[0], self.values[node.output[0]].shape[1:], window)
+        return self.spread(inputs[0], self.shape(node.output[0])[1:], window)
 
 
 OPERATORS: dict[str, Callable[[Graph, NodeProto, list[str], Attributes], Step]] = {
@@ -266,22 +272,6 @@ def window_of(node: NodeProto, attributes: Attributes, size: Any) -> Window:
     return Window(*map(tuple, pairs))
 
 
-def measured_values(content: bytes, pixels: Array) -> dict[str, Value]:
-    """{name: value} of what a graph makes of each image."""
-    model = onnx.load_from_string(content)
-    names = [name for node in model.graph.node for name in node.output]
-    model.graph.ClearField("output")
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = onnx_format.session(model.SerializeToString())
-    values = {"pixels": Value(pixels.shape[1:], 255.0, 4)}
-    for start in range(0, len(pixels), BATCH_IMAGES):
-        arrays = session.run(names, {"pixels": pixels[start : start + BATCH_IMAGES]})
-        for name, array in zip(names, arrays, strict=True):
-            largest = max(float(np.abs(array).max()), values[name].largest if name in values else 0.0)
-            values[name] = Value((*array.shape[1:], 1, 1)[:3], largest, array.ndim)
-    return values
-
-
 def place_maps(steps: dict[str, Step], output: str) -> int:
     """Give every map a place in the buffer where nothing lies that is still to be read, the largest first; how long the
     buffer is. A map that is made value by value takes the place of the one that it is made of."""
@@ -293,13 +283,12 @@ def place_maps(steps: dict[str, Step], output: str) -> int:
         is_pointwise = step.inputs and step.window == step.pool == ONE_PLACE and step.groups == len(step.weight)
         homes[name] = homes[step.inputs[0]] if is_pointwise and last_read[step.inputs[0]] == index else name
         lives.setdefault(homes[name], set()).update(range(index, last_read[name] + 1))
-    placed: list[str] = []
-    for home in sorted(lives, key=lambda home: -steps[home].size):
-        size, others = steps[home].size, [steps[other] for other in placed if lives[home] & lives[other]]
+    ordered = sorted(lives, key=lambda home: -steps[home].size)
+    for index, home in enumerate(ordered):
+        size, others = steps[home].size, [steps[other] for other in ordered[:index] if lives[home] & lives[other]]
         for end in sorted([0, *(other.offset + other.size for other in others)], reverse=True):
             if all(end + size <= other.offset or end >= other.offset + other.size for other in others):
                 steps[home].offset = end  # the lowest that is free
-        placed.append(home)
     for name, home in homes.items():
         steps[name].offset = steps[home].offset
     return max(step.offset + step.size for step in steps.values())
