@@ -1,13 +1,11 @@
 """A person's picture as the network's input: strokes or garments found, brought to what the network was trained on.
 
-    to_input(content, name, convention)    uint8 content of a file → float32 [28, 28] in 0..1
+    to_input(content, name, dataset)    uint8 content of a file → float32 [28, 28] in 0..1
 
 MNIST's convention (LeCun et al., 1998): white on black, scaled into a box of 20 × 20 pixels that keeps the aspect,
 moved so that the centre of mass is the centre of 28 × 28. Fashion-MNIST's (Xiao et al., arXiv 1708.07747): trimmed,
 the longer side 28, negated so that the background is 0, grey levels kept, centred by its box.
 """
-
-import dataclasses
 
 from support import UserError
 
@@ -18,47 +16,30 @@ from deployment import picture_files, strokes
 from deployment.sheet import shrink
 
 SIDE = 28
+BOX = 20  # pixels, longer side of a digit
 SIDE_FOR_GARMENTS = 400  # pixels, longer side in which a garment is trimmed
 THINNEST, THICKEST = 2.2, 5.0  # pixels of stroke in the box: MNIST's have 1.8 to 3.7, in nine out of ten
+GARMENTS = ("fashion-mnist",)  # data sets of them; any other is taken for handwriting
 
 
-@dataclasses.dataclass(frozen=True)
-class Convention:
-    """How the images of a data set were made: the box their content is scaled into, and how it is placed."""
-
-    box: int = 20  # pixels
-    by_mass: bool = True  # centred by its mass, or else by its box
-    keeps_grey: bool = False  # a garment's shades, rather than ink
-
-
-CONVENTIONS = {"fashion-mnist": Convention(box=28, by_mass=False, keeps_grey=True)}
-
-
-def convention(dataset: str) -> Convention:
-    """The convention of a data set by name; an unknown one is taken for handwriting."""
-    return CONVENTIONS.get(dataset, Convention())
-
-
-def to_input(content: bytes, name: str, convention: Convention) -> np.ndarray:
+def to_input(content: bytes, name: str, dataset: str) -> np.ndarray:
     """The network's input, float32 [28, 28] in 0..1, of a picture file's content. Raises UserError with the name."""
     try:
         picture = picture_files.colours(content)
-        return fitted(garment(picture) if convention.keeps_grey else digit(picture, convention.box), convention)
+        return fitted(garment(picture), SIDE, False) if dataset in GARMENTS else fitted(digit(picture), BOX, True)
     except UserError as error:
         raise UserError(f"{name} {error}") from error
 
 
-def digit(picture: np.ndarray, box: int) -> np.ndarray:
+def digit(picture: np.ndarray) -> np.ndarray:
     """The ink of the digit in a picture, its strokes brought near to MNIST's width: float32 [h, w]."""
     ink, width = strokes.find(picture)
     length = max(trimmed(ink).shape)
-    scaled = width * box / length
+    scaled = width * BOX / length
     if length <= SIDE or THINNEST <= scaled <= THICKEST:  # of few pixels there is nothing to gain
         return trimmed(ink)
-    change = strokes.disc(strokes.odd(abs(np.clip(scaled, THINNEST, THICKEST) - scaled) * length / box))
-    if scaled < THINNEST:
-        return trimmed(cv2.dilate(np.pad(ink, length // 5), change))
-    return trimmed(cv2.erode(ink, change))
+    change = strokes.disc(strokes.odd(abs(np.clip(scaled, THINNEST, THICKEST) - scaled) * length / BOX))
+    return trimmed(cv2.dilate(np.pad(ink, length // 5), change) if scaled < THINNEST else cv2.erode(ink, change))
 
 
 def garment(picture: np.ndarray) -> np.ndarray:
@@ -78,20 +59,20 @@ def trimmed(ink: np.ndarray, least: float = 0.25) -> np.ndarray:
     return ink[y : y + height, x : x + width]
 
 
-def fitted(content: np.ndarray, convention: Convention) -> np.ndarray:
-    """Content [h, w] scaled and placed on an empty image, float32 [28, 28]. Content that is as large as the box but for
-    a pixel is not scaled: nothing but sharpness could change."""
-    scale = convention.box / max(content.shape)
-    if abs(max(content.shape) - convention.box) > 1 or max(content.shape) > SIDE:
+def fitted(content: np.ndarray, box: int, is_ink: bool) -> np.ndarray:
+    """Content [h, w] scaled and placed on an empty image, float32 [28, 28]: ink by its mass and at full strength,
+    shades by their box and as they are. Content that is as large as the box but for a pixel is not scaled: nothing but
+    sharpness could change."""
+    scale = box / max(content.shape)
+    if abs(max(content.shape) - box) > 1 or max(content.shape) > SIDE:
         height, width = (max(1, round(size * scale)) for size in content.shape)
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         content = np.clip(cv2.resize(content, (width, height), interpolation=how), 0, 1)
-    if not convention.keeps_grey:
+    centre = np.array(content.shape) / 2
+    if is_ink:
         content = content / content.max()
-    moments = cv2.moments(content)
-    mass = np.array([moments["m01"], moments["m10"]]) / moments["m00"]
-    centre = mass if convention.by_mass else np.array(content.shape) / 2
-    top, left = np.clip(np.rint(SIDE / 2 - centre), 0, SIDE - np.array(content.shape)).astype(int)
-    image = np.zeros((SIDE, SIDE), np.float32)
-    image[top : top + content.shape[0], left : left + content.shape[1]] = content
-    return image
+        moments = cv2.moments(content)
+        centre = np.array([moments["m01"], moments["m10"]]) / moments["m00"]
+    space = SIDE - np.array(content.shape)
+    before = np.clip(np.rint(SIDE / 2 - centre), 0, space).astype(int)
+    return np.pad(content, np.stack([before, space - before], 1))

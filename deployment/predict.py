@@ -55,22 +55,22 @@ def predict(run: Path, predictions: list[Prediction], device: torch.device) -> l
     """Complete predictions with class and probabilities, or an error. Those without one, each with what the network
     saw, float32 [28, 28]."""
     model, state = checkpoint.load_model(run, device)
-    convention, seen, limit = pictures.convention(state["recipe"]["dataset"]), [], MAX_BYTES + 1
+    seen, limit = [], MAX_BYTES + 1
     for prediction in (each for each in predictions if "error" not in each):
         file = prediction["file"]
         try:
             content = sys.stdin.buffer.read(limit) if file == STANDARD_INPUT else files.read(file, limit)
             if len(content) > MAX_BYTES:
                 raise UserError(f"{file} has more than {MAX_BYTES >> 20} MB: scale it down, or cut out the digit")
-            pixels = pictures.to_input(content, "standard input" if file == STANDARD_INPUT else file, convention)
+            name = "standard input" if file == STANDARD_INPUT else file
+            pixels = pictures.to_input(content, name, state["recipe"]["dataset"])
             with torch.no_grad():
                 (shares,) = model(torch.from_numpy(pixels)[None, None].to(device)).softmax(1).tolist()
+            probabilities = dict(zip(state["classes"], shares, strict=True))
+            prediction |= {"class": max(probabilities, key=probabilities.get), "probabilities": probabilities}
+            seen.append((prediction, pixels))
         except UserError as error:
             prediction["error"] = str(error)
-            continue
-        probabilities = dict(zip(state["classes"], shares, strict=True))
-        prediction |= {"class": max(probabilities, key=probabilities.get), "probabilities": probabilities}
-        seen.append((prediction, pixels))
     return seen
 
 
@@ -102,9 +102,7 @@ def print_predictions(predictions: list[Prediction]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = cli.Parser(description=__doc__)
-    parser.add_argument(
-        "pictures", nargs="*", metavar="PICTURE", help="a file, a folder, a pattern, or - (make: IMAGE=)"
-    )
+    parser.add_argument("pictures", nargs="*", metavar="PICTURE", help="a file, folder or pattern, or - (make: IMAGE=)")
     parser.add_argument("--run", type=results.find_run, help="the run that reads (default: the best finished one)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--show", action="store_true", help="write what the network saw")

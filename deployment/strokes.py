@@ -65,8 +65,7 @@ def find(picture: np.ndarray) -> tuple[np.ndarray, float]:
     mask = without_lines(strokes(ink))
     digit = one_digit(mask, ink)
     width = stroke_width(digit)
-    reach = odd(max(3, 0.3 * width))
-    near = cv2.dilate(digit.astype(np.uint8), disc(reach)) > 0
+    near = cv2.dilate(digit.astype(np.uint8), disc(odd(0.3 * width))) > 0
     full = np.quantile(ink[digit], 0.6)  # most of a stroke has it: what is left of a blur at its sides has not
     soft = np.clip(ink / full, 0, 1) * near
     return np.where(soft < 0.1, 0, soft).astype(np.float32), width
@@ -194,7 +193,7 @@ def candidates(mask: np.ndarray, ink: np.ndarray) -> tuple[np.ndarray, dict[int,
 def is_shade(piece: Piece, part: np.ndarray, mask: np.ndarray, ink: np.ndarray) -> bool:
     """Whether ink has no edge: beside a stroke, half its width away, there is next to none."""
     x, y, width, height, _ = piece
-    size = odd(max(3, 0.5 * stroke_width(part[y : y + height, x : x + width])))
+    size = odd(0.5 * stroke_width(part[y : y + height, x : x + width]))
     margin = 2 * size
     place = np.s_[max(0, y - margin) : y + height + margin, max(0, x - margin) : x + width + margin]
     near, far = (cv2.dilate(part[place].astype(np.uint8), disc(reach)) > 0 for reach in (size, 2 * size + 1))

@@ -38,13 +38,10 @@ def content(picture, form="PNG", **settings):
     return buffer.getvalue()
 
 
-DIGITS = pictures.convention("mnist")
-
-
-def to_input(picture, form="PNG", convention=DIGITS, **settings):
+def to_input(picture, form="PNG", dataset="mnist", **settings):
     """What the network is to see of a picture that was saved as a file, uint8 [28, 28]."""
     body = picture if isinstance(picture, bytes) else content(picture, form, **settings)
-    return np.rint(255 * pictures.to_input(body, "my.png", convention)).astype(np.uint8)
+    return np.rint(255 * pictures.to_input(body, "my.png", dataset)).astype(np.uint8)
 
 
 def seven(size=(320, 240), page="white", pen="black", mode="RGB", width=14):
@@ -194,7 +191,7 @@ def test_what_is_no_picture_of_one_digit_is_one_line_that_names_it(kind, inject)
     inject("file that is no picture of a digit")
     body, message = REFUSED[kind]
     with pytest.raises(UserError, match=message) as error:
-        pictures.to_input(body, "my file.png", DIGITS)
+        pictures.to_input(body, "my file.png", "mnist")
     assert str(error.value).startswith("my file.png ")
     assert "\n" not in str(error.value)
 
@@ -226,7 +223,7 @@ def test_garments_fill_the_picture_and_keep_their_grey(mnist_folder):
         large = Image.fromarray(255 - image).resize((300, 300), Image.Resampling.BICUBIC)
         page = Image.new("L", (500, 400), 255)
         page.paste(large, (120, 40))
-        seen = to_input(page, convention=pictures.convention("fashion-mnist"))
+        seen = to_input(page, dataset="fashion-mnist")
         rows, columns = np.nonzero(image > 70)
         if max(np.ptp(rows), np.ptp(columns)) >= 26:  # as nearly all do
             assert np.abs(seen.astype(int) - image).mean() < 25
