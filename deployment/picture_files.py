@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 
 MAX_MEGAPIXELS = 50
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "PPM")
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "PPM")
 NOT_PICTURES = {  # what a content that could not be decoded begins with, and what it is
     rb"\Z": "empty: expected a picture, such as PNG or JPEG",
     rb"%PDF-": "a PDF: save the page as PNG or JPEG",
@@ -33,42 +33,30 @@ NOT_PICTURES = {  # what a content that could not be decoded begins with, and wh
 
 
 def paths(named: Path) -> list[Path]:
-    """The files that a person means by a name: itself, the pictures directly in a folder, what a pattern matches.
-    Raises UserError where there is none."""
+    """The files that a person means by a name: itself, the pictures directly in a folder, what a pattern matches,
+    2.png before 10.png. Raises UserError where there is none."""
     with files.told(named, "could not be looked at"):
         if named.is_dir():
             suffixes = {suffix for suffix, form in Image.registered_extensions().items() if form in FORMATS}
-            suffixes |= {".heic", ".heif"}  # so that nobody wonders where they are
+            suffixes |= {".mpo", ".heic", ".heif"}  # the first as JPEG; the rest so that nobody wonders where they are
             matching = [path for path in named.iterdir() if path.suffix.lower() in suffixes and path.name[0] != "."]
-        elif named.exists():
-            return [named]
         else:
-            matching = [Path(name) for name in glob.glob(str(named), recursive=True)]
+            matching = [named] if named.exists() else map(Path, glob.glob(str(named), recursive=True))
         matching = [path for path in matching if not path.is_dir()]
     if not matching:
         expected = "expected a file, a pattern, or a folder with files such as .png and .jpg directly in it"
-        raise UserError(
-            f"there are no pictures in {named}: {expected}" if named.exists() else f"there is no {named}: {expected}"
-        )
-    return sorted(matching, key=natural)
-
-
-def natural(path: Path) -> list[str | int]:
-    """A key that sorts 2.png before 10.png."""
-    return [int(part) if place % 2 else part for place, part in enumerate(re.split("([0-9]+)", str(path)))]
+        raise UserError(f"there {'are no pictures in' if named.exists() else 'is no'} {named}: {expected}")
+    return sorted(matching, key=lambda path: re.sub("[0-9]+", lambda number: number[0].zfill(255), str(path)))
 
 
 def colours(content: bytes) -> np.ndarray:
     """The picture in a file's content: uint8 [H, W, 3], turned as its EXIF says, on a background where it is
     transparent. Raises UserError, without the file's name, for anything but one still picture of a bearable size."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow, about damaged parts that it can do without
-            Image.init()
-            known = [name for name in FORMATS if name in Image.OPEN]  # an older Pillow has no AVIF
-            with Image.open(io.BytesIO(content), formats=known) as image:
-                refuse_large_or_several(image)
-                return flattened(ImageOps.exif_transpose(image))
+        # Pillow warns about damaged parts that it can do without.
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            refuse_large_or_several(image)
+            return flattened(ImageOps.exif_transpose(image))
     except UserError:
         raise
     except Exception as error:  # damage has no end of kinds: struct.error, SyntaxError, zlib.error, MemoryError, …
