@@ -8,7 +8,6 @@ it has every finished run that was exported, else the best run. A build that fai
 """
 
 import base64
-import contextlib
 import dataclasses
 import functools
 import http.server
@@ -20,7 +19,6 @@ import signal
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +51,7 @@ def choose_runs(named: list[Path]) -> list[Run]:
     accuracy, or has another's name."""
     runs = [load_run(folder) for folder in named]
     for name, result in [] if named else results.all_runs():
-        is_tested = result["finished"] and "final_test_accuracy" in result
-        if is_tested and (results.RUNS / name / "export").is_dir():
+        if "final_test_accuracy" in result and (results.RUNS / name / "export").is_dir():
             try:
                 runs.append(load_run(results.RUNS / name))
             except UserError as error:
@@ -76,13 +73,9 @@ def run_facts(run: Run, data_dir: Path, device: torch.device) -> dict[str, Any]:
     evaluation = evaluate(run.model.to(device), tested, tuple(run.state["classes"]))
     wrong = evaluation.misclassified
     pixels = [base64.b64encode(tested.pixels[index].cpu().numpy().tobytes()).decode() for index in wrong[:MISTAKES]]
-    return {
+    return run.facts() | {
         "name": run.name,
-        "recipe": run.state["recipe"]["name"],
-        "dataset": run.state["recipe"]["dataset"],
-        "seed": run.state["seed"],
         "classes": run.state["classes"],
-        "parameters": run.result["total_parameters"],
         "epochs": run.result["total_epochs"],
         "seconds": run.result["training_time"],
         "images": len(tested),
@@ -97,30 +90,25 @@ def run_facts(run: Run, data_dir: Path, device: torch.device) -> dict[str, Any]:
 
 def fetch_runtime(data_dir: Path) -> Path:
     """The folder with the files of onnxruntime-web, fetched where one is missing or damaged. Raises UserError."""
-    folder = data_dir / "-".join(RUNTIME)
+    folder, sources = data_dir / "-".join(RUNTIME), {f"npm's package {'@'.join(RUNTIME)}": pack}
     if set(download.state(folder, RUNTIME_SHA256).values()) != {"verified"}:
         with files.lock(data_dir, wait=True):
-            download.fetch(folder, RUNTIME_SHA256, {f"npm's package {'@'.join(RUNTIME)}": pack}, unpack)
+            download.fetch(folder, RUNTIME_SHA256, sources, lambda there: map(Path.read_bytes, there.iterdir()))
     return folder
 
 
 def pack(folder: Path) -> Path:
-    """Have npm put the package of onnxruntime-web into a folder, unpacked and uninstalled. Raises OSError with npm's
-    own words."""
+    """Have npm put the package of onnxruntime-web into a folder, uninstalled, and beside it the files that the page
+    needs. Raises OSError with npm's own words."""
     words = ["pack", "@".join(RUNTIME), "--json", "--pack-destination", str(folder)]
     words += ["--fetch-retries", "1", "--fetch-retry-mintimeout", "1000"]
     done = npm(words, return_completed_process=True, capture_output=True, text=True)
     if done.returncode:
         raise OSError(json.loads(done.stdout)["error"]["summary"])
+    with tarfile.open(*folder.glob("*.tgz")) as package:
+        for name in RUNTIME_SHA256:
+            (folder / name).write_bytes(package.extractfile(f"package/dist/{name}").read())
     return folder
-
-
-def unpack(folder: Path) -> Iterator[bytes]:
-    """The contents of the files that the page needs, from the package in a folder."""
-    for path in folder.glob("*.tgz"):
-        with tarfile.open(path) as package:
-            for name in RUNTIME_SHA256:
-                yield package.extractfile(f"package/dist/{name}").read()
 
 
 def build(runs: list[Run], data_dir: Path, device: torch.device, out: Path) -> None:
@@ -144,7 +132,7 @@ def build(runs: list[Run], data_dir: Path, device: torch.device, out: Path) -> N
             for run in runs:
                 place, report = site / "runs" / run.name, run.folder / "report.html"
                 files.write_json(place / "run.json", run_facts(run, data_dir, device))
-                onnx_format.write(place / "model.onnx", run.model, run.state["input_shape"], run.metadata())
+                onnx_format.write(place / "model.onnx", run.model, run.state["input_shape"], run.facts())
                 if report.is_file():
                     shutil.copyfile(report, place / report.name)
             runtime_bytes = sum(path.stat().st_size for path in (site / "vendor").glob("*.wasm"))
@@ -184,10 +172,9 @@ class Server(http.server.ThreadingHTTPServer):
 
 def listen(folder: Path, port: int | None) -> Server:
     """A server of a folder at a port, or at the first free one. Raises UserError where it cannot be had."""
-    handler = functools.partial(Handler, directory=str(folder.resolve()))
     for candidate in PORTS if port is None else [port]:
         try:
-            return Server((ADDRESS, candidate), handler)
+            return Server((ADDRESS, candidate), functools.partial(Handler, directory=str(folder.resolve())))
         except (OSError, OverflowError) as error:
             cause = error
     raise UserError(f"port {candidate} of {ADDRESS} could not be used ({cause}): name another with --port")
@@ -215,12 +202,12 @@ def main(argv: list[str] | None = None) -> None:
     device = devices.prepare(arguments.device)
     runs = choose_runs(arguments.runs)
     # The port is taken before the build, which takes longer.
-    with contextlib.nullcontext() if arguments.build_only else listen(arguments.out, arguments.port) as server:
-        build(runs, arguments.data, device, arguments.out)
-        if server:
-            serve(server)
-        else:
-            print(arguments.out)
+    server = None if arguments.build_only else listen(arguments.out, arguments.port)
+    build(runs, arguments.data, device, arguments.out)
+    if server:
+        serve(server)
+    else:
+        print(arguments.out)
 
 
 if __name__ == "__main__":

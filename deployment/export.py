@@ -12,11 +12,10 @@ operators that the header does not have, the header alone is left out, with a wa
 import dataclasses
 import functools
 import hashlib
-import itertools
 import json
 import statistics
 import timeit
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,27 +43,19 @@ class Run:
     """A finished run: its deployable model on the CPU, its checkpoint's state, its results."""
 
     folder: Path
+    name: str  # on the demo's page
     model: nn.Module
     state: dict[str, Any]
     result: results.Result
 
-    @property
-    def name(self) -> str:
-        """What it is called on the demo's page."""
-        return self.folder.resolve().name
-
-    @property
-    def export_dir(self) -> Path:
-        return self.folder / "export"
-
-    def metadata(self) -> dict[str, str]:
-        """What is written into model.onnx."""
+    def facts(self) -> dict[str, Any]:
+        """What an export and the demo say of it."""
         part, accuracy, _, _ = results.final_figures(self.result)
         return {
             "recipe": self.state["recipe"]["name"],
-            "seed": str(self.state["seed"]),
+            "seed": self.state["seed"],
             "dataset": self.state["recipe"]["dataset"],
-            "parameters": str(self.result["total_parameters"]),
+            "parameters": self.result["total_parameters"],
             f"{part}_accuracy": f"{accuracy:.2f}",
             "classes": json.dumps(self.state["classes"], ensure_ascii=False),
             "commit": self.result["environment"]["commit"],
@@ -76,40 +67,38 @@ def load_run(run_dir: Path) -> Run:
     folder, _ = checkpoint.locate(run_dir)
     result = results.load_finished(folder)
     model, state = checkpoint.load_model(folder)
-    return Run(folder, model.to(memory_format=torch.contiguous_format), state, result)
+    return Run(folder, folder.resolve().name, model.to(memory_format=torch.contiguous_format), state, result)
 
 
-def microseconds_per_image(call: Callable[[Any], Any], images: Iterable[Any]) -> dict[str, float]:
+def microseconds_per_image(call: Callable[[Any], Any], images: Sequence[Any]) -> dict[str, float]:
     """The median time of a call with one image, as a figure."""
-    calls = (functools.partial(call, image) for image in itertools.islice(images, TIMED_IMAGES))
-    return {"microseconds_per_image": 1e6 * statistics.median(timeit.timeit(call, number=1) for call in calls)}
+    times = [timeit.timeit(functools.partial(call, image), number=1) for image in images[:TIMED_IMAGES]]
+    return {"microseconds_per_image": 1e6 * statistics.median(times)}
 
 
-def read_by_onnx(run: Run, _: data.Images, images: data.Images) -> tuple[Tensor, dict[str, float]]:
+def read_by_onnx(run: Run, path: Path, _: data.Images, images: data.Images) -> tuple[Tensor, dict[str, float]]:
     """(logits, figures) of model.onnx."""
-    path, pixels = run.export_dir / "model.onnx", images.pixels.numpy()
-    onnx_format.write(path, run.model, run.state["input_shape"], run.metadata())
-    session = onnx_format.session(files.read(path))
+    onnx_format.write(path, run.model, run.state["input_shape"], run.facts())
+    session, pixels = onnx_format.session(files.read(path)), images.pixels.numpy()
     figures = microseconds_per_image(lambda image: session.run(None, {"pixels": image[None]}), pixels)
     return torch.from_numpy(session.run(["logits"], {"pixels": pixels})[0]), figures
 
 
-def read_by_safetensors(run: Run, _: data.Images, images: data.Images) -> tuple[Tensor, dict[str, float]]:
+def read_by_safetensors(run: Run, path: Path, _: data.Images, images: data.Images) -> tuple[Tensor, dict[str, float]]:
     """(logits, figures) of model.safetensors."""
-    safetensors_format.write(run.export_dir, run.model, run.state, run.result)
-    model = safetensors_format.load(run.export_dir)
+    safetensors_format.write(path.parent, run.model, run.state, run.result)
+    model = safetensors_format.load(path.parent)
     with torch.inference_mode():
         figures = microseconds_per_image(model, images.to_float().split(1))
     return evaluate(model, images, tuple(run.state["classes"])).logits, figures
 
 
-def read_by_header(run: Run, training: data.Images, images: data.Images) -> tuple[Tensor, dict[str, float]]:
+def read_by_header(run: Run, path: Path, training: data.Images, images: data.Images) -> tuple[Tensor, dict[str, float]]:
     """(log-probabilities, figures) of mnist20k.h, made of the model.onnx beside it. Raises Unavailable where this
     network or this machine cannot have it."""
-    path, classes = run.export_dir / "mnist20k.h", run.state["classes"]
     path.unlink(missing_ok=True)
+    classes, calibration = run.state["classes"], training.pixels[:CALIBRATION_IMAGES].numpy()
     title = f"{run.folder.name}: {len(classes)} classes of {run.state['recipe']['dataset']}"
-    calibration = training.pixels[:CALIBRATION_IMAGES].numpy()
     sizes = c_header.write(path, files.read(path.with_name("model.onnx")), calibration, title, classes)
     probabilities, figures = c_header.measured(path, images.pixels.numpy(), len(classes))
     return torch.from_numpy(probabilities).log(), figures | sizes
@@ -146,13 +135,14 @@ def export(run: Run, data_dir: Path) -> tuple[dict[str, Any], list[Rule]]:
     entries, rules = {}, []
     for name, read in FORMATS.items():
         try:
-            entries[name], rule = compared(run.export_dir / name, *read(run, training, images), reference)
+            path = run.folder / "export" / name
+            entries[name], rule = compared(path, *read(run, path, training, images), reference)
             rules.append(rule)
         except c_header.Unavailable as error:
             cli.warn(f"no {name}: {error}")
     summary = {
         "run": run.folder.name,
-        **{key: value for key, value in run.metadata().items() if key != "classes"},
+        **{key: str(value) for key, value in run.facts().items() if key != "classes"},
         "images": len(images),
         "accuracy": reference.accuracy,
         "environment": environment.describe(torch.device("cpu"), "float32"),
@@ -169,10 +159,10 @@ def main(argv: list[str] | None = None) -> int:
     devices.prepare()
     run = load_run(arguments.run or results.best_run())
     summary, rules = export(run, arguments.data)
-    files.write_json(run.export_dir / "export.json", summary)
+    files.write_json(run.folder / "export" / "export.json", summary)
     print(f"{run.folder.name}: {summary['accuracy']:.2f} % of {summary['images']:,} images, by the checkpoint")
     print(format_rules(rules))
-    print(f"\n{run.export_dir}")
+    print(f"\n{run.folder / 'export'}")
     return 0 if all(rule.passed for rule in rules) else 1
 
 

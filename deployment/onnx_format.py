@@ -4,11 +4,10 @@
 `probabilities` and `logits`, float32 [N, num_classes]. `session` runs such a file by onnxruntime.
 """
 
-import contextlib
-import io
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 from support import files
 
@@ -30,17 +29,14 @@ class Deployed(nn.Module):
         return logits.softmax(1), logits
 
 
-def write(path: Path | str, model: nn.Module, input_shape: tuple[int, int, int], metadata: dict[str, str]) -> None:
+def write(path: Path | str, model: nn.Module, input_shape: tuple[int, int, int], metadata: dict[str, Any]) -> None:
     """Write a deployable model (checkpoint.load_model) as ONNX. torch's own error tells of a model that cannot be
     traced."""
-    example = torch.zeros(2, *input_shape, dtype=torch.uint8)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # of the exporter, about torch's own code
+    with warnings.catch_warnings(action="ignore"):  # of the exporter, about torch's own code
         logging.getLogger("onnxscript").setLevel(logging.ERROR)
         program = torch.onnx.export(
             Deployed(model.to("cpu", memory_format=torch.contiguous_format)).eval(),
-            (example,),
-            dynamo=True,
+            (torch.zeros(2, *input_shape, dtype=torch.uint8),),
             input_names=["pixels"],
             output_names=["probabilities", "logits"],
             dynamic_shapes={"pixels": {0: "N"}},
@@ -52,14 +48,14 @@ def write(path: Path | str, model: nn.Module, input_shape: tuple[int, int, int],
     for noted in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
         noted.ClearField("metadata_props")
         noted.ClearField("doc_string")
-    onnx.helper.set_model_props(content, metadata)
+    onnx.helper.set_model_props(content, {name: str(value) for name, value in metadata.items()})
     onnx.checker.check_model(content)
     files.replace_file(path, content.SerializeToString())
 
 
-def session(content: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+def session(content: bytes) -> onnxruntime.InferenceSession:
     """A session of onnxruntime on the CPU."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.log_severity_level = 3  # errors
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -22,7 +22,6 @@ def write(folder: Path, model: nn.Module, state: dict[str, Any], result: Result)
     """Write the three files of a deployable model, its checkpoint's state and its finished run's results."""
     normalize, network = model
     recipe = from_stored(result["recipe"])
-    part, accuracy, interval, loss = final_figures(result)
     config = {
         "architecture": recipe.architecture,
         "classes": state["classes"],
@@ -31,14 +30,13 @@ def write(folder: Path, model: nn.Module, state: dict[str, Any], result: Result)
         "recipe": state["recipe"],
         "seed": state["seed"],
     }
-    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    figures = {"part": part, "accuracy": accuracy, "interval": interval, "loss": loss}
+    figures = dict(zip(("part", "accuracy", "interval", "loss"), final_figures(result), strict=True))
     settings = differences(recipe, Recipe(name=recipe.name))
     text = Path(__file__).with_name("model_card.md.jinja").read_text(encoding="utf-8")
     card = jinja2.Template(text, trim_blocks=True, keep_trailing_newline=True)
     card = card.render(result=result, config=config, settings=settings, **figures)
     files.write_json(folder / "config.json", config)
-    files.replace_file(folder / "model.safetensors", safetensors.torch.save(weights, {"format": "pt"}))
+    files.replace_file(folder / "model.safetensors", safetensors.torch.save(network.state_dict(), {"format": "pt"}))
     files.replace_file(folder / "README.md", card.encode())
 
 
