@@ -106,11 +106,15 @@ class Graph:
             require(node, is_function or (inputs and node.op_type in OPERATORS))
             attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
             step = (Graph.function if is_function else OPERATORS[node.op_type])(self, node, inputs, attributes)
-            first, output = self.steps[step.inputs[0]], node.output[0]
-            first.limit = min(first.limit, SUM_LIMIT // (WEIGHT_LIMIT * step.weight[0].size))  # sums have 32 bits
-            step.shape, step.largest = self.shape(output), float(self.values[output].max())
-            self.steps[output] = step
+            self.add(node.output[0], step, node)
         self.buffer_size = place_maps(self.steps, self.output)
+
+    def add(self, name: str, step: Step, node: NodeProto) -> None:
+        """Add a step whose map has the shape and the range of what a node makes."""
+        first, output = self.steps[step.inputs[0]], node.output[0]
+        first.limit = min(first.limit, SUM_LIMIT // (WEIGHT_LIMIT * step.weight[0].size))  # sums have 32 bits
+        step.shape, step.largest = self.shape(output), float(self.values[output].max())
+        self.steps[name] = step
 
     def session(self, nodes: Iterable[NodeProto], source: onnx.ValueInfoProto) -> onnxruntime.InferenceSession:
         """A session of onnxruntime that puts out all that nodes make of one value."""
@@ -203,6 +207,18 @@ class Graph:
         combine = {"Add": "+", "Mul": "*"}[node.op_type]
         return dataclasses.replace(self.spread(inputs[0], shape[1:]), inputs=inputs, combine=combine)
 
+    def concatenation(self, node: NodeProto, inputs: list[str], attributes: Attributes) -> Step:
+        """Channels behind each other: each map is copied to the place of its own, and those before it are added."""
+        require(node, attributes["axis"] == 1 and inputs == list(node.input))
+        (channels, *places), end, before = self.shape(node.output[0]), 0, []
+        for name in inputs:
+            start, end = end, end + self.shape(name)[0]
+            weight = np.eye(channels)[:, start:end, None, None]
+            step = Step([name, *before], tuple(places), weight, combine="+" * len(before))
+            before = [f"{node.output[0]} to {end}"]
+            self.add(before[0], step, node)
+        return self.steps.pop(before[0])
+
     def convolution(self, node: NodeProto, inputs: list[str], attributes: Attributes) -> Step:
         """Conv, and Gemm and MatMul with a constant matrix: convolutions whose window is the whole map."""
         shape, weight, places = self.shape(inputs[0]), self.constant(node, 1), (1, 1)
@@ -250,6 +266,7 @@ OPERATORS: dict[str, Callable[[Graph, NodeProto, list[str], Attributes], Step]] 
     **dict.fromkeys(("Add", "Mul"), Graph.combination),
     **dict.fromkeys(("AveragePool", "GlobalAveragePool", "ReduceMean"), Graph.average_pool),
     **dict.fromkeys(("Conv", "Gemm", "MatMul"), Graph.convolution),
+    "Concat": Graph.concatenation,
     "MaxPool": Graph.max_pool,
     "Pad": Graph.pad,
 }

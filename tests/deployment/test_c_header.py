@@ -21,8 +21,8 @@ needs_compiler = pytest.mark.skipif(
 
 
 class Everything(nn.Module):
-    """Sums and products of maps, groups, strides, gaps, a ring of zeros, bounds and functions, also of a map that is
-    read twice; then linear layers on a flattened map, with BatchNorm between."""
+    """Sums, products and concatenation of maps, groups, strides, gaps, a ring of zeros, bounds and functions, also of
+    a map that is read twice; then linear layers on a flattened map, with BatchNorm between."""
 
     def __init__(self, num_classes):
         super().__init__()
@@ -31,7 +31,7 @@ class Everything(nn.Module):
         self.pointwise = nn.Conv2d(8, 8, 1)
         self.norm = nn.BatchNorm2d(8)
         self.squeeze = nn.Conv2d(8, 8, 1)
-        self.wide = nn.Conv2d(8, 12, (3, 1), groups=2)
+        self.wide = nn.Conv2d(24, 12, (3, 1), groups=2)
         self.hidden = nn.Linear(12 * 5 * 7, 20)
         self.hidden_norm = nn.BatchNorm1d(20)
         self.head = nn.Linear(20, num_classes, bias=False)
@@ -42,6 +42,7 @@ class Everything(nn.Module):
         excited = block * functional.sigmoid(self.squeeze(block.mean((2, 3), keepdim=True)))
         pooled = functional.max_pool2d(functional.leaky_relu(stem + excited), 3, 2, 1)
         blurred = functional.hardswish(functional.avg_pool2d(pooled, 3, 1, 1))
+        blurred = functional.relu(torch.cat([blurred, pooled, -blurred], dim=1))
         features = functional.dropout(functional.gelu(self.wide(blurred)).flatten(1), 0.1, self.training)
         return self.head(functional.tanh(self.hidden_norm(self.hidden(features))) * 0.5 - 1)
 
