@@ -179,9 +179,8 @@ def batches(
     for chunk in (chunk for order in rounds for chunk in order.split(batch_size * max(1, at_once // batch_size))):
         index = chunk[rank::world_size]
         chosen = images.index_select(index)
-        inputs = prepare(chosen.to_float()).contiguous(memory_format=torch.channels_last)
         sizes = map(len, chunk.split(batch_size))
-        parts = (part.split(share) for part in (inputs, chosen.labels, index))
+        parts = (part.split(share) for part in (prepare(chosen.to_float()), chosen.labels, index))
         yield from map(Batch, *parts, sizes)
 
 

@@ -127,8 +127,8 @@ class Evaluation:
 def evaluate(model: nn.Module, images: data.Images, classes: tuple[str, ...]) -> Evaluation:
     """Evaluate a model that maps pixels in 0..1 to logits. It is left in evaluation mode."""
     model.eval()
-    parts = images.to_float().contiguous(memory_format=torch.channels_last).split(BATCH_IMAGES)
-    return Evaluation(torch.cat([model(part) for part in parts]).float().cpu(), images.labels.cpu(), classes)
+    logits = [model(part) for part in images.to_float().split(BATCH_IMAGES)]
+    return Evaluation(torch.cat(logits).float().cpu(), images.labels.cpu(), classes)
 
 
 def load_images(state: dict[str, Any], data_dir: Path | str, device: torch.device) -> tuple[data.Images, data.Images]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from support import UserError, identity, processes
+from support import UserError, identity, processes, sanity
 
 import numpy as np
 import torch
@@ -69,11 +69,12 @@ def build_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer, images: in
 
 
 def identify(architecture: str, dataset: str) -> dict[str, Any]:
-    """The identity of an architecture for a data set (see support/identity.py). Raises UserError if it returns no
-    logits."""
+    """The identity of an architecture for a data set (see support/identity.py). Raises UserError unless it is sound
+    (see support/sanity.py)."""
     shape, num_classes = data.get_dataset(dataset).input_shape, len(data.get_dataset(dataset).classes)
     build = functools.partial(models.build, architecture, num_classes)
-    return identity.identify(f"{architecture!r} in model.py", build, shape, num_classes)
+    sanity.check(f"{architecture!r} in model.py", build, shape, num_classes)
+    return identity.identify(build, shape)
 
 
 class Trainer:
@@ -98,10 +99,9 @@ class Trainer:
         self.identity = identify(recipe.architecture, recipe.dataset)
         torch.manual_seed(derive_seed(seed, 0))
         model = models.build(recipe.architecture, len(self.classes))
-        self.model = model.to(device, memory_format=torch.channels_last)
+        self.memory_format = sanity.memory_format(model, self.input_shape)
+        self.model = model.to(device, memory_format=self.memory_format)
         self.total_parameters = models.count_parameters(self.model)
-        if not self.total_parameters:
-            raise UserError(f"{recipe.architecture!r} in model.py has no trainable parameters")
         self.check_last_batch((count - 1) % recipe.batch_size + 1)
         self.ema = models.EMA(self.model, recipe.ema_decay) if recipe.ema_decay else None
         self.selection = Selection(recipe, count, device, processes.all_reduce)
@@ -188,7 +188,6 @@ class Trainer:
         & Johnson, arXiv 2105.07576, section 4.3; Touvron et al., arXiv 1906.06423)."""
         if self.recipe.batch_norm_images:
             images = self.train_images[: self.recipe.batch_norm_images].to_float()
-            images = images.contiguous(memory_format=torch.channels_last)
             parts = math.ceil(len(images) / BATCH_IMAGES)  # of one size: torch takes the mean of their statistics
             update_bn(images.tensor_split(parts), self.eval_model)
 

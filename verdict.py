@@ -39,11 +39,6 @@ AVERAGES = ("avg_pool2d", "adaptive_avg_pool2d", "mean")
 TOLERANCE = 2  # images whose class another machine's arithmetic may change
 
 
-def dropout_runs(call: Call) -> bool:
-    """Whether a call drops anything."""
-    return "dropout" in call.function and bool(call.argument("p", 1, 0.5) and call.argument("training", 2, True))
-
-
 def averages_all(call: Call) -> bool:
     """Whether a call averages over all places of a map, [N, C, H, W] or [N, C, H * W]."""
     if call.function not in AVERAGES or len(call.input) < 3:
@@ -59,18 +54,15 @@ def model_rules(model: nn.Module, dataset: data.Dataset) -> list[Rule]:
     model = copy.deepcopy(model)  # whose statistics move
     images = torch.zeros(2, *shape, device=next(model.parameters()).device)
     calls = identity.trace(model.train(), images)
-    evaluation = identity.trace(model.eval(), images)
     counts = {
         "BatchNorm": (sum("batch_norm" in call.function for call in calls), "nn.BatchNorm2d"),
-        "dropout": (sum(map(dropout_runs, calls)), "nn.Dropout"),
+        "dropout": (sum(call.drops for call in calls), "nn.Dropout"),
         "global average pooling": (sum(map(averages_all, calls)), "nn.AdaptiveAvgPool2d(1)"),
     }
     rules = [
         Rule(name, f"runs {count} time{'s' * (count > 1)}" if count else f"never runs; add {remedy}", count > 0)
         for name, (count, remedy) in counts.items()
     ]
-    if any(map(dropout_runs, evaluation)):
-        rules[1] = Rule("dropout", "runs in evaluation too: pass training=self.training to functional.dropout", False)
     output = calls[-1].output if calls else ()
     fit = Rule(
         "shapes", f"{'×'.join(map(str, shape))} in, {'×'.join(map(str, output[1:]))} out", output == (2, num_classes)

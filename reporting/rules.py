@@ -8,10 +8,8 @@ python -m reporting.rules NAME --check parameters|all    the rules; exit status 
 import contextlib
 import io
 import tempfile
-import traceback
-from pathlib import Path
 
-from support import UserError, cli, devices
+from support import UserError, cli, devices, sanity
 from support.rule import Rule, below, format_rules
 
 import torch
@@ -26,17 +24,6 @@ from reporting.model_summary import layer_table
 from train import train
 from trainer import Trainer
 from verdict import PARAMETER_LIMIT, model_rules
-
-REMEDIES = {  # of what torch says
-    "view size is not compatible": "use reshape or flatten: images are channels_last in training",
-    "more than 1 value per channel": "BatchNorm needs more than one value: use another batch_size",
-    "mat1 and mat2 shapes cannot be multiplied": "give nn.Linear as many inputs as the layers before it have outputs",
-    "Given groups=": "give the convolution as many in_channels as the layer before it has out_channels",
-    "Expected all tensors to be on the same device": "register tensors of the model with register_buffer",
-    "Only Tensors created explicitly by the user": "keep no tensor of a forward pass in the model: it cannot be copied",
-    "does not require grad": "leave out detach() and no_grad() between the parameters and the logits",
-    "modified by an inplace operation": "leave out inplace=True where the value is still needed",
-}
 
 
 def trained_logits(recipe: Recipe) -> Tensor:
@@ -59,23 +46,13 @@ def trained_logits(recipe: Recipe) -> Tensor:
 def training_rule(recipe: Recipe) -> Rule:
     """The rule that the recipe's model trains: what stands in its way in one line, with the place and the remedy."""
     try:
-        logits = trained_logits(recipe)
+        with sanity.told(f"{recipe.architecture!r} in model.py"):
+            logits = trained_logits(recipe)
     except UserError as error:
         return Rule("training", str(error), False)
-    except Exception as error:  # of a model that is being written: whatever it leads to
-        first_line = str(error).strip().partition("\n")[0]
-        remedy = next((f": {remedy}" for words, remedy in REMEDIES.items() if words in str(error)), "")
-        return Rule("training", f"{type(error).__name__}: {first_line}, at {place(error)}{remedy}", False)
     if (logits >= 0).all():
         cli.warn("no output is negative, as after a last Softmax, Sigmoid or ReLU: the loss takes logits, leave it out")
     return Rule("training", "a whole batch and a smaller one; evaluation; a checkpoint", True)
-
-
-def place(error: Exception) -> str:
-    """The last line of the project's own code that an error passed through."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if ".venv" not in frame.filename]
-    own = [frame for frame in frames if Path(frame.filename).is_relative_to(cli.ROOT)][-1]
-    return f"{Path(own.filename).name}:{own.lineno}"
 
 
 def all_rules(recipe: Recipe) -> list[Rule]:

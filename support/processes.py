@@ -87,7 +87,7 @@ def all_reduce(tensors: list[Tensor]) -> None:
 def all_reduce_gradients(model: nn.Module, loss: Tensor) -> Tensor:
     """Add up the gradients that the processes have of their parts of a batch; returns the sum of their losses, []."""
     loss = loss.detach().float()
-    all_reduce([loss, *(weight.grad for weight in model.parameters() if weight.requires_grad)])
+    all_reduce([loss, *(weight.grad for weight in model.parameters() if weight.grad is not None)])
     return loss
 
 

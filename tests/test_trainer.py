@@ -3,7 +3,7 @@
 import math
 import types
 
-from support import UserError, identity, progress
+from support import UserError, progress, sanity
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ import evaluate
 import model
 import recipes
 import train
+import trainer as trainer_module
 from trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -159,7 +160,8 @@ def test_no_step_or_evaluation_mixes_the_processor_with_a_gpu(monkeypatch, name)
     """On fake tensors of a GPU, which know their device and shape, as far as the first look at a value: at the end of
     the epoch. The engine of autograd needs a real GPU, so the gradients are made up."""
     build = model.build
-    monkeypatch.setattr(identity, "identify", lambda *_: {})  # looks at values, once
+    monkeypatch.setattr(trainer_module, "identify", lambda *_: {})  # looks at values, once
+    monkeypatch.setattr(sanity, "memory_format", lambda *_: torch.channels_last)  # likewise
 
     def build_on_gpu(*arguments):
         with torch.device("cuda"):

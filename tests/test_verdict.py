@@ -44,7 +44,6 @@ BROKEN = [
     ("BatchNorm", lambda self, x: self.pool(self.dropout(x)).flatten(1)),  # registered, never called
     ("dropout", lambda self, x: self.pool(self.batch_norm(x)).flatten(1)),
     ("dropout", lambda self, x: self.pool(functional.dropout(self.batch_norm(x), 0.0, self.training)).flatten(1)),
-    ("dropout", lambda self, x: self.pool(functional.dropout(self.batch_norm(x), 0.1)).flatten(1)),  # and evaluating
     ("shapes", lambda self, x: self.pool(self.dropout(self.batch_norm(x)))[:, :9].flatten(1)),
     ("global average pooling", lambda self, x: self.dropout(self.batch_norm(x)).amax((2, 3))),
     ("global average pooling", lambda self, x: functional.avg_pool2d(self.dropout(self.batch_norm(x)), 2)[:, :, 0, 0]),

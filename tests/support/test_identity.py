@@ -39,8 +39,7 @@ OTHERS = {
 @pytest.mark.parametrize("change", OTHERS)
 def test_a_model_that_computes_something_else_is_another_though_its_text_is_the_same(inject, change):
     saved, again, other = (
-        identity.identify("net", build, (1, 28, 28), 10)
-        for build in (lambda: Net(plain), lambda: Net(plain), OTHERS[change])
+        identity.identify(build, (1, 28, 28)) for build in (lambda: Net(plain), lambda: Net(plain), OTHERS[change])
     )
     inject("model that has changed")
     assert again == saved
