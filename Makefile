@@ -18,13 +18,16 @@ flag = $(if $($1),--$2 "$($1)")
 flags = $(foreach pair,$1,$(call flag,$(firstword $(subst :, ,$(pair))),$(lastword $(subst :, ,$(pair)))))
 yes = $(if $(filter 1 y yes Yes YES true True TRUE on,$($1)),--$2)
 refuse = $(foreach name,$1,$(if $($(name)),$(error make $@ takes RECIPE, not $(name): put it into $(or $2,recipes.py))))
-ASKED = $(call flags,CONFIG:config RECIPE:recipe SEED:seed DATASET:dataset EPOCHS:epochs HOLDOUT:validation-images \
-	OUT:out) $(if $(HOLDOUT),--holdout true) $(if $(filter auto,$(LR)),--find-lr true,$(call flags,LR:learning-rate))
+OF_RUN = $(call flags,CONFIG:config RECIPE:recipe SEED:seed DATASET:dataset EPOCHS:epochs HOLDOUT:validation-images) \
+	$(if $(HOLDOUT),--holdout true) $(if $(filter auto,$(LR)),--find-lr true,$(call flags,LR:learning-rate))
+ASKED = $(OF_RUN) $(call flags,OUT:out)
 PLACE = $(call flags,DATA:data DEVICE:device)
 # The run that is looked at: RUN, or that of make train with the same variables. Or where none is given, the best one.
-NAMED_RUN = run=$(if $(RUN),"$(RUN)",$$($(PYTHON) results.py $(ASKED) $(call flags,DATA:data)))
-BEST_RUN = $(if $(strip $(RUN) $(ASKED)),$(NAMED_RUN),run=)
-DEMO = $(foreach run,$(RUN) $(RUNS),"$(run)") $(call flags,DATA:data DEVICE:device OUT:out PORT:port)
+choose = run=$(if $(RUN),"$(RUN)",$(if $(strip $1),$$($(PYTHON) results.py $1 $(call flags,DATA:data))))
+NAMED_RUN = $(call choose,$(or $(strip $(ASKED)),--recipe default))
+BEST_RUN = $(call choose,$(ASKED))
+DEMO = $(if $(RUNS),run=,$(call choose,$(OF_RUN))) && $(PYTHON) -m deployment.demo $${run:+"$$run"} \
+	$(foreach run,$(RUNS),"$(run)") $(call flags,DATA:data DEVICE:device OUT:out PORT:port)
 PYTEST = $(PYTHON) -m pytest -q
 
 .NOTPARALLEL:
@@ -40,7 +43,7 @@ env-update: UPGRADE = --upgrade
 env-update: setup ## install the newest packages, then check the environment
 data: requirements.txt ## fetch DATASET where it is missing or damaged
 	@$(PYTHON) data.py $(call flags,DATASET:dataset DATA:data)
-train: requirements.txt $(if $(LOG),requirements-dev.txt) ## train RECIPE with SEED; resumes where it was stopped
+train: requirements.txt $(if $(filter tensorboard,$(LOG)),requirements-dev.txt) ## train RECIPE with SEED; resumes where it was stopped
 	@$(PYTHON) $(if $(filter-out 1,$(NPROC)),-m support.launch "$(NPROC)") train.py \
 		$(ASKED) $(call flags,DATA:data DEVICE:device LOG:log) $(call yes,OVERWRITE,overwrite)
 
@@ -63,9 +66,9 @@ predict: requirements-read.txt ## the digit in IMAGE, any picture of one; the be
 export: requirements-read.txt requirements-deploy.txt ## the best run as ONNX, safetensors and a C header, verified
 	@$(BEST_RUN) && $(PYTHON) -m deployment.export $${run:+"$$run"} $(call flags,DATA:data)
 demo: requirements-read.txt requirements-deploy.txt ## a page on which one draws, and exported runs read
-	@$(PYTHON) -m deployment.demo $(DEMO)
+	@$(DEMO)
 site: requirements-read.txt requirements-deploy.txt ## the same page as a folder for any web server
-	@$(PYTHON) -m deployment.demo $(DEMO) --build-only
+	@$(DEMO) --build-only
 
 ##@ your network
 new-model: requirements.txt ## add a network and a recipe called NAME, to be changed

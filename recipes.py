@@ -9,6 +9,7 @@ where it differs from Recipe's defaults.
 """
 
 import dataclasses
+import difflib
 import math
 import sys
 import tomllib
@@ -172,9 +173,10 @@ def get_recipe(name: str, /, **changes: Any) -> Recipe:
 def change(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
     """A recipe with fields changed; setting a learning rate ends the search for one. Raises UserError for an unknown
     field or a wrong value."""
-    unknown = sorted(set(changes) - {"name", *(field.name for field in FIELDS)})
-    if unknown:
-        raise UserError(f"a recipe has no field {unknown[0]!r}")
+    known = ["name", *(field.name for field in FIELDS)]
+    for name in sorted(changes.keys() - known):
+        near = ["learning_rate"] if name == "lr" else difflib.get_close_matches(name, known, 1)  # as make calls it
+        raise UserError(f"a recipe has no field {name!r}{f': is it {near[0]}?' if near else ''}")
     implied = {"find_lr": False} if "learning_rate" in changes else {}
     return dataclasses.replace(recipe, **(implied | changes))
 

@@ -8,6 +8,7 @@ the table of all, are in verdict.py. Nothing here imports torch.
 
 import argparse
 import csv
+import dataclasses
 import hashlib
 import io
 import math
@@ -270,12 +271,12 @@ def all_runs(folder: Path | str = RUNS) -> list[tuple[str, Result]]:
 
 
 def best_run() -> Path:
-    """The finished run in results/ with the best accuracy; tested runs come before hold-out runs. Raises UserError
-    if there is none."""
-    finished = [name for name, result in all_runs(RUNS) if result["finished"]]
-    if not finished:
-        raise UserError(f"no finished run in {RUNS}: make train")
-    return RUNS / finished[0]
+    """The finished run in results/ with the best accuracy, of those that still have checkpoints; tested runs come
+    before hold-out runs. Raises UserError if there is none."""
+    for name, result in all_runs(RUNS):
+        if result["finished"] and any((RUNS / name / "checkpoints").glob("epoch_*.pt")):
+            return RUNS / name
+    raise UserError(f"no finished run with checkpoints in {RUNS}: make train")
 
 
 def markdown_table(head: list[str], rows: list[list[str]]) -> str:
@@ -324,6 +325,8 @@ def parse_run(parser: cli.Parser, argv: list[str] | None) -> tuple[argparse.Name
             config, source = settings.load_config(arguments.config), f"{arguments.config}: "
             config.setdefault("name", arguments.config.stem)
         base, seed = config.pop("recipe", "default"), config.pop("seed", 0)
+        if isinstance(base, dict):  # a results.json, or a record
+            base, config = "default", dataclasses.asdict(recipes.from_stored(base))
         recipe = recipes.get_recipe(arguments.recipe or base, **config)
         settings.validate_seed(seed)
         source, seed = "", seed if arguments.seed is None else arguments.seed

@@ -18,7 +18,7 @@ from typing import Any
 
 from support import UserError, cli, devices, identity
 from support.identity import Call
-from support.rule import Rule, at_least, below, format_rules
+from support.rule import Rule, at_least, below, format_rules, mark
 from support.settings import format_value
 
 import torch
@@ -108,8 +108,9 @@ def check_same(run_dir: Path, recipe: Recipe, model_identity: dict[str, Any], se
     there |= {name: saved["environment"][name] for name in ("precision",) if name in saved["environment"]}
     for name in wanted:
         if there[name] != wanted[name]:
+            more = ", on which its learning rates depend, so that it cannot go on" * (name == "epochs")
             raise UserError(
-                f"{run_dir} holds a run with {name} {there[name]}, this one has {wanted[name]}: "
+                f"{run_dir} holds a run with {name} {there[name]}{more}, this one has {wanted[name]}: "
                 "use another folder, --out (make: OUT=), or replace that run, --overwrite (make: OVERWRITE=1)"
             )
     if not identity.is_same(model_identity, saved["identity"]):
@@ -220,7 +221,7 @@ def format_runs(runs: list[tuple[str, Result]]) -> str:
 def brief(run: Path) -> str:
     """The verdict on a run in one cell: ✓, or ✗ with the broken rules."""
     broken = [rule.name for rule in judge(run) if not rule.passed]
-    return f"✗ {', '.join(broken)}" if broken else "✓"
+    return f"{mark(False)} {', '.join(broken)}" if broken else mark(True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -45,6 +45,7 @@ FIXED = {"name", "dataset", "holdout", "validation_images", "threads"}  # so tha
 STATES = (TrialState.FAIL, TrialState.RUNNING, TrialState.PRUNED, TrialState.COMPLETE)  # the last one counts
 SIGNIFICANT = 0.05
 HEAD = ["candidate", "seeds", "accuracy %", "95 % interval", "minus the best", "95 % interval", "p (Holm)", "verdict"]
+BASE = "fields of the recipe"  # at the top of the file
 RESUME = "nothing saved is lost: run the same command to resume"
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
@@ -53,14 +54,15 @@ Scalar = bool | int | float | str
 
 
 class Range(msgspec.Struct, forbid_unknown_fields=True):
-    """Where Optuna looks for the value of a field."""
+    """Where Optuna looks for the value of a field: anywhere, or at multiples of a step above the lowest."""
 
     low: int | float
     high: int | float
     log: bool = False
+    step: int | float | None = None
 
 
-class Sweep(msgspec.Struct, forbid_unknown_fields=True, rename={"candidates": "list"}):
+class Sweep(msgspec.Struct, forbid_unknown_fields=True, rename={"candidates": "list", "base": BASE}):
     """What a sweep file says, checked before anything is trained. A candidate is what it changes in the recipe; a grid
     becomes candidates; ranges have `trials` to be looked for instead."""
 
@@ -71,7 +73,8 @@ class Sweep(msgspec.Struct, forbid_unknown_fields=True, rename={"candidates": "l
     trials: Count | None = None
     grid: dict[str, Annotated[list[Scalar], msgspec.Meta(min_length=1)]] = {}
     candidates: list[dict[str, Scalar]] = []
-    ranges: dict[str, Range] = {}
+    ranges: dict[str, Range | Annotated[list[Scalar], msgspec.Meta(min_length=1)]] = {}  # a list: one of these
+    base: dict[str, Scalar] = {}  # what all candidates change
 
     def __post_init__(self):
         kinds = {"[grid]": self.grid, "[[list]]": self.candidates, "[ranges]": self.ranges}
@@ -84,7 +87,11 @@ class Sweep(msgspec.Struct, forbid_unknown_fields=True, rename={"candidates": "l
         self.candidates += [dict(zip(self.grid, values, strict=True)) for values in combinations]
         self.trials = self.trials or len(self.candidates)
         self.seeds = list(range(self.seeds)) if isinstance(self.seeds, int) else list(dict.fromkeys(self.seeds))
-        ends = [{name: end} for name, limits in self.ranges.items() for end in (limits.low, limits.high)]
+        ends = [
+            {name: end}
+            for name, limits in self.ranges.items()
+            for end in (limits if isinstance(limits, list) else (limits.low, limits.high))
+        ]
         for index, changes in enumerate(self.candidates or ends):
             self.changed_recipe(changes)
             if changes in self.candidates[:index]:
@@ -94,7 +101,7 @@ class Sweep(msgspec.Struct, forbid_unknown_fields=True, rename={"candidates": "l
 
     def changed_recipe(self, changes: dict[str, Any]) -> recipes.Recipe:
         """The recipe of a candidate. Raises UserError naming the candidate where there can be none."""
-        recipe = recipes.get_recipe(self.recipe, holdout=True, validation_images=self.holdout)
+        recipe = recipes.get_recipe(self.recipe, **self.base, holdout=True, validation_images=self.holdout)
         for name in FIXED & changes.keys():
             raise UserError(f"{name} must be the same for all candidates")
         try:
@@ -103,11 +110,15 @@ class Sweep(msgspec.Struct, forbid_unknown_fields=True, rename={"candidates": "l
             raise UserError(f"{shown(changes)}: {error}") from error
 
     def distribution(self, name: str) -> BaseDistribution:
-        """What Optuna may choose the value of a field from. Raises ValueError for a range that is none."""
-        if name in self.ranges:
+        """What Optuna may choose the value of a field from. Raises UserError for a range that is none."""
+        limits = self.ranges.get(name, [changes[name] for changes in self.candidates if name in changes])
+        if isinstance(limits, list):
+            return CategoricalDistribution(list(dict.fromkeys(limits)))
+        try:
             kinds = {int: IntDistribution, float: FloatDistribution}
-            return kinds[recipes.Recipe.__annotations__[name]](*msgspec.structs.astuple(self.ranges[name]))
-        return CategoricalDistribution(list({changes[name]: None for changes in self.candidates if name in changes}))
+            return kinds[recipes.Recipe.__annotations__[name]](*plain(limits))
+        except ValueError as error:
+            raise UserError(f"{name}: {error}") from error
 
     def names(self) -> tuple[str, str]:
         """The names of the folder of runs, and of the study. Another recipe or model makes another of both; other seeds
@@ -119,9 +130,14 @@ class Sweep(msgspec.Struct, forbid_unknown_fields=True, rename={"candidates": "l
         return folder, f"{folder}-{digest(self.seeds, self.candidates, self.ranges)}"
 
 
+def plain(limits: Range) -> list:
+    """A range as a list, without a step where it has none."""
+    return [value for value in msgspec.structs.astuple(limits) if value is not None]
+
+
 def digest(*content: Any) -> str:
     """A short sum of plain values, for a name."""
-    return hashlib.sha256(json.dumps(content, default=msgspec.structs.astuple).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(content, default=plain).encode()).hexdigest()[:8]
 
 
 def shown(changes: dict[str, Any]) -> str:
@@ -274,6 +290,8 @@ def main(argv: list[str] | None = None) -> None:
     try:
         content = {"name": arguments.file.stem} | load_config(arguments.file)
         content |= {"recipe": arguments.recipe} if arguments.recipe else {}
+        fields = (recipes.Recipe.__annotations__.keys() - Sweep.__struct_fields__) & content.keys()
+        content[BASE] = {name: content.pop(name) for name in sorted(fields)}
         sweep = files.convert(content, Sweep, arguments.file, "docs/development.md has an example")
         folder, name = sweep.names()
     except (UserError, OSError) as error:

@@ -6,6 +6,7 @@ python -m reporting.summary default-seed0 [--base main/results.json] [--data dat
 from pathlib import Path
 
 from support import UserError, cli
+from support.rule import mark
 
 import recipes
 import results
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     run, base = arguments.run, arguments.base
     result = results.load_finished(run)
-    rules = [["✓" if rule.passed else "✗", rule.name, rule.measured] for rule in verdict.judge(run, arguments.data)]
+    rules = [[mark(rule.passed), rule.name, rule.measured] for rule in verdict.judge(run, arguments.data)]
     recipe = recipes.from_stored(result["recipe"])
     history = [result["history"][: epoch + 1] for epoch in range(len(result["history"]))]  # so far, at each epoch
     parts = [

@@ -1,6 +1,7 @@
 """A rule: its name, what was measured, and whether that is enough."""
 
 import dataclasses
+import sys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,10 +13,19 @@ class Rule:
     passed: bool
 
 
+def mark(passed: bool) -> str:
+    """✓ or ✗, or words for them where the output cannot encode those."""
+    try:
+        "✓✗".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return "ok  " if passed else "FAIL"
+    return "✓" if passed else "✗"
+
+
 def format_rules(rules: list[Rule]) -> str:
-    """A line for each rule, with ✓ or ✗."""
+    """A line for each rule, with its mark."""
     width = max(len(rule.name) for rule in rules)
-    return "\n".join(f"{'✓' if rule.passed else '✗'} {rule.name:{width}}  {rule.measured}" for rule in rules)
+    return "\n".join(f"{mark(rule.passed)} {rule.name:{width}}  {rule.measured}" for rule in rules)
 
 
 def below(name: str, value: float, limit: int) -> Rule:

@@ -54,7 +54,7 @@ def load_config(path: Path) -> dict[str, Any]:
     if path.suffix not in PARSERS:
         raise UserError(f"{path} must end in .json or .toml")
     try:
-        config = PARSERS[path.suffix](path.read_text(encoding="utf-8"))
+        config = PARSERS[path.suffix](path.read_text(encoding="utf-8-sig"))  # some editors begin with its mark
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid {path.suffix[1:].upper()} ({error})") from error
     if not isinstance(config, dict):

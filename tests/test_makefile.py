@@ -224,8 +224,9 @@ evaluate SEED=3                              run=$(PYTHON results.py --seed 3 ) 
 check-results RUN=there MINIMUM=99           run=there && PYTHON verdict.py $run --minimum 99
 predict "IMAGE=a b" SHOW=1 JSON=0            run= && PYTHON -m deployment.predict a b ${run:+--run $run} --show
 export RECIPE=fast                           run=$(PYTHON results.py --recipe fast ) && PYTHON
-demo "RUNS=a b" PORT=8080                    -m deployment.demo a b --port 8080
-site OUT=site RUN=a                          -m deployment.demo a --out site --build-only
+demo "RUNS=a b" PORT=8080                    run= && PYTHON -m deployment.demo ${run:+$run} a b --port 8080
+demo RECIPE=fast                             run=$(PYTHON results.py --recipe fast ) && PYTHON -m deployment.demo
+site OUT=site RUN=a                          run=a && PYTHON -m deployment.demo ${run:+$run} --out site --build-only
 records RECIPE=published SEEDS=1             -m experiments.records published --seeds 1
 sweep FILE=a RECIPE=b STORAGE=c JOBS=2       -m experiments.sweep a --recipe b --storage c --jobs 2
 view-results OS=Windows_NT                   .venv/Scripts/python.exe verdict.py

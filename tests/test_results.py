@@ -1,7 +1,7 @@
 import csv
 import json
 
-from support import UserError
+from support import UserError, files
 
 import pytest
 from made_up import entry, put, run
@@ -118,7 +118,9 @@ def test_an_epochs_row_stands_under_its_head_claims_no_more_digits_than_its_imag
 
 def test_the_best_finished_run_is_a_tested_one(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RUNS", tmp_path)
-    with pytest.raises(UserError, match=r"no finished run in .*: make train"):
+    with pytest.raises(UserError, match=r"no finished run with checkpoints in .*: make train"):
         results.best_run()
-    put(tmp_path, {"a": run(99.2), "b": run(99.5), "c": run(99.9, finished=False)})
+    put(tmp_path, {"a": run(99.2), "b": run(99.5), "c": run(99.9, finished=False), "d": run(99.8)})
+    for name in "abc":
+        files.replace_file(tmp_path / name / "checkpoints" / "epoch_015.pt", b"weights")
     assert results.best_run() == tmp_path / "b"

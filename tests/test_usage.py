@@ -75,7 +75,10 @@ USAGE = [
     (launch, ["1000", "train.py"], "got 1000"),
     (verdict, ["run", "--minimum", "all"], "all"),
     *((new_model, [name], f"{name!r} must be lower-case letters, digits") for name in ("Mine", "../mine", "1st", "m-")),
-    *((new_model, [name], f"{name!r} must be lower-case letters") for name in ("class", "none", "", "über", "my_net")),
+    *(
+        (new_model, [name], f"{name!r} must be lower-case letters")
+        for name in ("class", "none", "exception", "", "über", "my_net")
+    ),
 ]
 
 

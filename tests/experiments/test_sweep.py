@@ -217,6 +217,15 @@ def test_optuna_looks_for_candidates_in_ranges_and_trains_what_it_had_picked_whe
     assert states() == {TrialState.FAIL: 1, TrialState.COMPLETE: 4}
 
 
+def test_a_range_may_have_steps_or_choices_and_all_candidates_a_field_in_common(place):
+    ranges = 'batch_size = {low = 64, high = 512, step = 64}\nschedule = ["one_cycle", "step"]\n'
+    train(f"seeds = 1\ntrials = 4\nepochs = 0.5\n[ranges]\n{ranges}")
+    picked = [trial.params for trial in newest_study().trials]
+    assert len(picked) == 4
+    assert all(params["batch_size"] % 64 == 0 and params["schedule"] in ("one_cycle", "step") for params in picked)
+    assert all("-epochs0.5-" in run for run, _ in trained())
+
+
 def test_a_candidate_that_fails_is_named_and_tried_again_by_the_next_command_and_the_others_are_ranked(
     place, inject, capsys
 ):
@@ -285,12 +294,14 @@ FAULTS = {
     "trials = 3\n[[list]]": "[grid] and [[list]] have theirs",
     "trials = 0\n[ranges]\nlearning_rate = {low = 0.1, high = 1}": "trials: expected `int` >= 1",
     "trials = 3\n[ranges]\nlearning_rate = {low = 1, high = 0.1}": "`low <= high` must hold, but got (low=1, high=0.1)",
-    "trials = 3\n[ranges]\nlearning_rate = {low = 0, high = 1, log = true}": "`low > 0` must hold for `log=True`",
+    "trials = 3\n[ranges]\nlearning_rate = {low = 0, high = 1, log = true}": "learning_rate: `low > 0` must hold",
     "trials = 3\n[ranges]\nwhitening = {low = 0, high = 1}": "whitening must be of type bool, got 0",
     "trials = 3\n[ranges]\nlearning_rate = {low = 0.1}": "missing required field `high`",
     'recipe = "fat"\n[[list]]': "unknown recipe 'fat'; there are: default",
     "seeds = 0\n[[list]]": "seeds",
     "holdout = 0\n[[list]]": "validation_images must be between 1",
+    "epochs = 0\n[[list]]": "epochs must be between 0.001",
+    'trials = 3\n[ranges]\nschedule = ["cosine"]': "schedule must be one of constant",
     "seed = 3\n[[list]]": "unknown field `seed`",
     'name = "a/b"\n[[list]]': "name",
     "[grid\n": "is not valid TOML",

@@ -50,3 +50,11 @@ def test_a_name_that_is_taken_is_refused_and_nothing_changes(project, name):
     with pytest.raises(UserError, match=f"{name!r}.*choose another NAME"):
         new_model.create(name, project)
     assert contents(project) == before
+
+
+def test_a_file_that_is_not_valid_python_is_named_and_nothing_changes(project):
+    (project / "recipes.py").write_text("RECIPES = {}\nRECIPES[\n")
+    before = contents(project)
+    with pytest.raises(UserError, match=r"recipes\.py, line 2, is not valid Python"):
+        new_model.create("mine", project)
+    assert contents(project) == before
