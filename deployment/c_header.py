@@ -17,7 +17,8 @@ from support import UserError, files
 import jinja2
 import numpy as np
 
-from deployment.quantize import ACTIVATION_LIMIT, TABLE_SIZE, WEIGHT_LIMIT, Graph, Step, Unavailable
+from deployment.onnx_format import Unavailable
+from deployment.quantize import ACTIVATION_LIMIT, TABLE_SIZE, WEIGHT_LIMIT, Graph, Step
 
 TEMPLATE, MEASURE = (Path(__file__).with_name(name) for name in ("mnist20k.h.jinja", "measure.c"))
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")

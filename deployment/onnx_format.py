@@ -9,12 +9,16 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from support import files
+from support import UserError, files, sanity
 
 import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
+
+
+class Unavailable(UserError):
+    """This network, or this machine, cannot have a format."""
 
 
 class Deployed(nn.Module):
@@ -30,9 +34,8 @@ class Deployed(nn.Module):
 
 
 def write(path: Path | str, model: nn.Module, input_shape: tuple[int, int, int], metadata: dict[str, Any]) -> None:
-    """Write a deployable model (checkpoint.load_model) as ONNX. torch's own error tells of a model that cannot be
-    traced."""
-    with warnings.catch_warnings(action="ignore"):  # of the exporter, about torch's own code
+    """Write a deployable model (checkpoint.load_model) as ONNX. Raises Unavailable for one that torch cannot trace."""
+    with warnings.catch_warnings(action="ignore"), sanity.told("it cannot be traced", Unavailable):  # of torch's code
         logging.getLogger("onnxscript").setLevel(logging.ERROR)
         program = torch.onnx.export(
             Deployed(model.to("cpu", memory_format=torch.contiguous_format)).eval(),

@@ -14,14 +14,13 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from support import UserError
-
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import NodeProto, helper
 
 from deployment import onnx_format
+from deployment.onnx_format import Unavailable
 
 WEIGHT_LIMIT, ACTIVATION_LIMIT, SUM_LIMIT = 2**7 - 1, 2**15 - 1, 2**31 - 1
 HEADROOM = 1.1  # above the largest value on the calibration images
@@ -34,10 +33,6 @@ FUNCTIONS = (  # of single values; constants beside them are for all, or of each
     *("Softplus", "Softsign", "Sqrt", "Sub", "Tanh"),
 )
 Array, Attributes = np.ndarray, dict[str, Any]
-
-
-class Unavailable(UserError):
-    """This network, or this machine, cannot have a C header."""
 
 
 class Window(NamedTuple):

@@ -6,13 +6,14 @@ Two networks are built with other weights, and run on two images and on one, in 
 
 import contextlib
 import copy
+import os
 import re
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from support import UserError, cli, identity
+from support import UserError, identity
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +28,16 @@ REMEDIES = {  # of what torch says
     "Expected all tensors to be on the same device": "register tensors of the model with register_buffer",
     "Only Tensors created explicitly": "use parametrizations.weight_norm, not weight_norm: a model must have copies",
     "does not require grad": "leave out detach() and no_grad() between the parameters and the logits",
+    "data-dependent": "no if and no loop may depend on values of tensors; torch.where chooses between them",
     "modified by an inplace operation": "no inplace=True, and x = x + y instead of x += y, where x is still needed",
 }
+NOT_OWN = {"site-packages", "dist-packages", Path(os.__file__).parent.name, "support", "deployment"}  # folders
 ALONE = "BatchNorm needs its running statistics; softmax and mean go over dim 1 and later, not over the batch"
 SAVED = "saved: layers belong into nn.ModuleList or nn.ModuleDict, tensors into nn.Parameter or register_buffer"
 
 
 @contextlib.contextmanager
-def told(name: str) -> Iterator[None]:
+def told(name: str, kind: type[UserError] = UserError) -> Iterator[None]:
     """Let whatever a network's code raises within this context be a UserError of one line: its name, the place in its
     code, and the remedy for what torch says."""
     try:
@@ -42,16 +45,20 @@ def told(name: str) -> Iterator[None]:
     except (UserError, MemoryError):
         raise
     except Exception as error:  # of a network that is being written: whatever it leads to
-        first = re.split(r"\n|\. ", str(error).strip())[0]
-        remedy = next((f": {remedy}" for words, remedy in REMEDIES.items() if words in str(error)), "")
-        raise UserError(f"{name}: {type(error).__name__}: {first}{place(error)}{remedy}") from error
+        first, causes = re.split(r"\n|\. ", str(error).strip())[0], [error]
+        while causes[-1].__cause__:
+            causes.append(causes[-1].__cause__)
+        said = "".join(map(str, causes))
+        remedy = next((f": {remedy}" for words, remedy in REMEDIES.items() if words in said), "")
+        raise kind(f"{name}: {type(error).__name__}: {first}{place(causes)}{remedy}") from error
 
 
-def place(error: Exception) -> str:
-    """The last line of the project's own code that an error passed through, unless it is of this folder."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if ".venv" not in frame.filename]
-    own = [frame for frame in frames if Path(frame.filename).is_relative_to(cli.ROOT)][-1]
-    return "" if Path(own.filename).parent == Path(__file__).parent else f", at {Path(own.filename).name}:{own.lineno}"
+def place(errors: list[BaseException]) -> str:
+    """The last line that errors passed through which is neither a library's nor of a folder of this project's."""
+    frames = [frame for error in errors for frame in traceback.extract_tb(error.__traceback__)]
+    places = [(Path(frame.filename), frame.lineno) for frame in frames]
+    own = [(path, line) for path, line in places if not NOT_OWN & {path.parent.name, *path.parts}]
+    return f", at {own[-1][0].name}:{own[-1][1]}" if own else ""
 
 
 def check(name: str, build: Callable[[], nn.Module], input_shape: tuple[int, int, int], num_classes: int) -> None:

@@ -1,13 +1,17 @@
 """Networks as students write them: each trains and then reads one picture, or is refused before it is trained, in one
 line that names the cure."""
 
+import re
+
 import pytest
 import torch
 import torch.nn.functional as functional
+from PIL import Image
 from torch import nn
 
 import model
 import recipes
+from deployment import export, predict
 from reporting import rules
 
 
@@ -245,15 +249,39 @@ def put(monkeypatch):
     return put_in
 
 
-@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
 @pytest.mark.parametrize("network", SOUND)
-def test_a_sound_network_trains_and_reads_a_picture(put, train_small, tmp_path, monkeypatch, capsys, network):
-    recipe = put(network)
-    assert rules.training_rule(recipe).passed
-    monkeypatch.chdir(tmp_path)
+def test_a_sound_network_trains_and_reads_a_picture(put, train_small, tmp_path, mnist, capsys, network):
+    assert rules.training_rule(put(network)).passed
     status, output, errors = train_small("--recipe", "mine", "--epochs", 1)
     assert (status, errors) == (0, "")
-    assert ("contiguous" in output) == (network is View)
+    assert ("contiguous layout" in output) == (network is View)
+    Image.fromarray(mnist[1].pixels[0, 0].numpy()).resize((280, 280)).save(tmp_path / "digit.png")
+    assert predict.main([str(tmp_path / "digit.png"), "--run", str(tmp_path / "run"), "--device", "cpu"]) == 0
+    assert "digit.png" in capsys.readouterr().out
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("network", "missing"),
+    [
+        (View, ""),
+        (Excitation, ""),
+        (Attention, "no mnist20k.h: it has no step for the operator"),
+        (Flow, "no model.onnx: it cannot be traced: .*, at test_networks.py:[0-9]+: no if and no loop may depend on"),
+    ],
+)
+def test_what_formats_a_network_can_have_are_written_whatever_the_others(
+    put, train_small, tmp_path, capsys, network, missing
+):
+    put(network)
+    assert train_small("--recipe", "mine", "--epochs", 1)[0] == 0
+    export.main([str(tmp_path / "run")])
+    errors = capsys.readouterr().err
+    assert re.search(missing, errors)
+    assert ("warning" in errors) == bool(missing)
+    written = {path.name for path in (tmp_path / "run" / "export").iterdir()}
+    assert {"model.safetensors", "export.json"} <= written
+    assert ("model.onnx" in written) == (network is not Flow)
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from deployment import c_header, onnx_format, quantize
+from deployment.onnx_format import Unavailable
 from model import ARCHITECTURES, Normalize, build
 
 pytestmark = pytest.mark.process
@@ -105,7 +107,7 @@ def test_but_for_the_rounding_of_weights_the_header_computes_what_onnx_computes(
 
 def test_an_operator_that_the_header_lacks_is_named(mnist, tmp_path):
     model = nn.Sequential(nn.ConvTranspose2d(1, 1, 2), nn.Flatten(), nn.LazyLinear(10))
-    with pytest.raises(quantize.Unavailable, match=r"operator ConvTranspose as .* it knows Abs,.* Conv,"):
+    with pytest.raises(Unavailable, match=r"operator ConvTranspose as .* it knows Abs,.* Conv,"):
         quantize.Graph(exported(deployable(model, mnist), tmp_path), mnist[0].pixels[:10].numpy())
 
 
@@ -143,11 +145,15 @@ def test_the_header_compiles_strictly_in_several_files_and_allocates_nothing(mni
     objects = [tmp_path / "one.o", tmp_path / "two.o"]
     for each in objects:
         c_header.compile_c(f"-DENTRY={each.stem}", "-c", c_header.MEASURE, f"-I{tmp_path}", "-o", each)
-    (tmp_path / "main.c").write_text("int main(void) { return 0; }\n")
+    (tmp_path / "main.c").write_text(
+        "int one(const unsigned char *, float *), two(const unsigned char *, float *);\n"
+        "int main(void) { static unsigned char pixels[784]; return one(pixels, 0) != two(pixels, 0); }\n"
+    )
     c_header.compile_c(*objects, tmp_path / "main.c", "-o", tmp_path / "both")
+    assert subprocess.run([tmp_path / "both"]).returncode == 0  # NULL where no probabilities are wanted
 
 
 def test_without_a_compiler_the_line_says_what_to_install(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(quantize.Unavailable, match="no C compiler to verify it with: install gcc or clang"):
+    with pytest.raises(Unavailable, match="no C compiler to verify it with: install gcc or clang"):
         c_header.compile_c("x.c")

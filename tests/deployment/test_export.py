@@ -17,7 +17,7 @@ from made_up import put, run
 import checkpoint
 import results
 from deployment import c_header, export, onnx_format, safetensors_format
-from deployment.quantize import Unavailable
+from deployment.onnx_format import Unavailable
 
 pytestmark = pytest.mark.process
 
@@ -44,8 +44,8 @@ def test_every_format_is_written_verified_and_recorded(exported, small_mnist):
     assert formats["model.onnx"]["logits_within"] < 1e-4
     assert formats["model.safetensors"]["logits_within"] == 0
     passed = dict.fromkeys(formats, True)
-    if HAS_COMPILER:  # of 500 images, a single one that its rounding decides makes it fall short
-        passed["mnist20k.h"] = abs(formats["mnist20k.h"]["accuracy"] - recorded["accuracy"]) <= 0.05
+    if HAS_COMPILER:  # of 500 images, a few that its rounding decides make it fall short
+        passed["mnist20k.h"] = formats["mnist20k.h"]["read_otherwise"] <= 2
         assert formats["mnist20k.h"]["read_otherwise"] <= 5
     assert status == int(not all(passed.values()))
     for name, entry in formats.items():
