@@ -39,12 +39,12 @@ AVERAGES = ("avg_pool2d", "adaptive_avg_pool2d", "mean")
 TOLERANCE = 2  # images whose class another machine's arithmetic may change
 
 
-def averages_all(call: Call) -> bool:
-    """Whether a call averages over all places of a map, [N, C, H, W] or [N, C, H * W]."""
+def averaged_places(call: Call) -> int:
+    """How many places of a map, [N, C, H, W] or [N, C, H * W], a call averages over, if over all; 0 for another call."""
     if call.function not in AVERAGES or len(call.input) < 3:
-        return False
+        return 0
     images, channels, *places = call.input
-    return math.prod(places) > 1 and math.prod(call.output) == images * channels
+    return math.prod(places) if math.prod(call.output) == images * channels else 0
 
 
 def model_rules(model: nn.Module, dataset: data.Dataset) -> list[Rule]:
@@ -54,13 +54,15 @@ def model_rules(model: nn.Module, dataset: data.Dataset) -> list[Rule]:
     model = copy.deepcopy(model)  # whose statistics move
     images = torch.zeros(2, *shape, device=next(model.parameters()).device)
     calls = identity.trace(model.train(), images)
+    averaged = [averaged_places(call) for call in calls]
+    remedy = "maps have one pixel before it: leave them larger" if 1 in averaged else "add nn.AdaptiveAvgPool2d(1)"
     counts = {
-        "BatchNorm": (sum("batch_norm" in call.function for call in calls), "nn.BatchNorm2d"),
-        "dropout": (sum(call.drops for call in calls), "nn.Dropout"),
-        "global average pooling": (sum(map(averages_all, calls)), "nn.AdaptiveAvgPool2d(1)"),
+        "BatchNorm": (sum("batch_norm" in call.function for call in calls), "add nn.BatchNorm2d"),
+        "dropout": (sum(call.drops for call in calls), "add nn.Dropout"),
+        "global average pooling": (sum(count > 1 for count in averaged), remedy),
     }
     rules = [
-        Rule(name, f"runs {count} time{'s' * (count > 1)}" if count else f"never runs; add {remedy}", count > 0)
+        Rule(name, f"runs {count} time{'s' * (count > 1)}" if count else f"never runs; {remedy}", count > 0)
         for name, (count, remedy) in counts.items()
     ]
     output = calls[-1].output if calls else ()

@@ -55,6 +55,12 @@ def test_what_runs_counts_whoever_calls_it(forward):
     assert all(rule.passed for rule in verdict.model_rules(Functional(forward), MNIST))
 
 
+def test_a_mean_of_one_pixel_is_told_as_what_it_is():
+    network = Functional(lambda self, x: functional.max_pool2d(self.dropout(self.batch_norm(x)), 26).mean((2, 3)))
+    (rule,) = [rule for rule in verdict.model_rules(network, MNIST) if not rule.passed]
+    assert rule == Rule("global average pooling", "never runs; maps have one pixel before it: leave them larger", False)
+
+
 @pytest.mark.parametrize(("broken", "forward"), BROKEN)
 def test_what_is_registered_and_never_runs_does_not_count(inject, broken, forward):
     inject("model that is not what it seems")
