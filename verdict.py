@@ -40,7 +40,7 @@ TOLERANCE = 2  # images whose class another machine's arithmetic may change
 
 
 def averaged_places(call: Call) -> int:
-    """How many places of a map, [N, C, H, W] or [N, C, H * W], a call averages over, if over all; 0 for another call."""
+    """The places of a map, [N, C, H, W] or [N, C, H * W], that a call averages over: all of them, or 0."""
     if call.function not in AVERAGES or len(call.input) < 3:
         return 0
     images, channels, *places = call.input

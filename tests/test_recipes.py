@@ -62,10 +62,24 @@ def test_a_config_file_changes_a_recipe_and_flags_come_before_it(tmp_path, suffi
     assert ask("--config", path, "--recipe", "erav3")[0].architecture == "erav3"
 
 
+@pytest.mark.parametrize(("name", "content"), [("a.json", '{"epochs": 3}'), ("a.toml", "epochs = 3\n")])
+def test_a_byte_order_mark_at_the_head_of_a_config_is_passed_over(tmp_path, name, content):
+    (tmp_path / name).write_text(content, encoding="utf-8-sig")
+    assert ask("--config", tmp_path / name)[0].epochs == 3
+
+
+def test_the_results_of_a_run_are_a_config_of_its_recipe_and_seed(tmp_path):
+    recipe, path = recipes.get_recipe("default", epochs=2, learning_rate=0.1), tmp_path / "results.json"
+    path.write_text(json.dumps({"schema": 3, "recipe": dataclasses.asdict(recipe), "seed": 7, "history": []}))
+    assert ask("--config", path) == (recipe, 7, "default-epochs2-lr0.1-seed7")
+    assert ask("--config", path, "--seed", 1)[:2] == (recipe, 1)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "named"),
     [
-        ("a.json", '{"lr": 0.1}', "a recipe has no field 'lr'"),
+        ("a.json", '{"lr": 0.1}', "a recipe has no field 'lr': is it learning_rate?"),
+        ("a.json", '{"batchsize": 64}', "a recipe has no field 'batchsize': is it batch_size?"),
         ("a.toml", "epochs = 0", "epochs must be between 0.001 and 100,000, got 0"),
         ("a.toml", 'epochs = "3"', "epochs must be of type float, got '3'"),
         ("a.json", '{"batch_size": 3.0}', "batch_size must be of type int, got 3.0"),

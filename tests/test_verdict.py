@@ -1,5 +1,8 @@
+import io
+import sys
+
 from support import UserError
-from support.rule import Rule
+from support.rule import Rule, format_rules
 
 import pytest
 import torch
@@ -165,6 +168,13 @@ def test_a_hold_out_run_proves_nothing_and_of_a_data_set_without_a_bound_nothing
     (rule,) = verdict.accuracy_rules(result, None, data.DATASETS[name].minimum_accuracy)
     assert rule.passed == passed
     assert said in rule.measured
+
+
+def test_marks_are_words_where_the_output_cannot_encode_them(monkeypatch):
+    rules = [Rule("size", "7 < 9", True), Rule("accuracy", "98 %", False)]
+    assert format_rules(rules) == "✓ size      7 < 9\n✗ accuracy  98 %"
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert format_rules(rules) == "ok   size      7 < 9\nFAIL accuracy  98 %"
 
 
 def test_runs_are_shown_best_first_with_their_verdict_and_what_differs(tmp_path, monkeypatch, capsys):
