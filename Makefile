@@ -1,6 +1,5 @@
 # Everything a person runs; `make` alone lists it. Works with GNU make 3.81 and later, and any POSIX shell.
-# Defaults are the scripts' own: a variable is handed on where it is given. RECIPE, DATA, VENV, SYSTEM_PYTHON, MINIMUM,
-# MINIMUM_CLASS and MAXIMUM_LOSS may come from the environment; names that others use too count on make's line alone.
+# Defaults are the scripts' own: a variable is handed on where it is given, on make's line alone if others use its name.
 $(foreach name,BASE CONFIG DATASET DEVICE EPOCHS FILE HOLDOUT IMAGE JOBS JSON LOG LR NAME NPROC OUT OVERWRITE PORT \
 	QUICK RUN RUNS SEED SEEDS SHOW STORAGE THREADS UPGRADE,$(eval $(name) =))
 unexport PYTHONPATH PYTHONHOME # of others: packages of this environment alone are imported
@@ -111,7 +110,9 @@ test-training: requirements-dev.txt ## the tests of training
 	@$(PYTEST) -m "not slow" tests/test_train.py
 notebook: $(REQUIREMENTS) data ## run train.ipynb from its first cell to its last
 	@"$(BIN)/jupyter-execute" train.ipynb --output=results/train.ipynb && echo results/train.ipynb
-lint: requirements-dev.txt ## style, formatting, layers of imports, the workflow
+format: requirements-dev.txt ## mend the style and the formatting
+	@"$(BIN)/ruff" check --fix --exit-zero . && "$(BIN)/ruff" format .
+lint: requirements-dev.txt ## style, formatting, layers of imports, the workflows
 	@"$(BIN)/ruff" check . && "$(BIN)/ruff" format --check . && $(PYTHON) .ci/layers.py && "$(BIN)/actionlint"
 	@"$(BIN)/check-jsonschema" --builtin-schema vendor.dependabot .github/dependabot.yml
 
@@ -122,7 +123,6 @@ $(REQUIREMENTS):
 
 ##@ clean
 clean: ## remove caches; runs, data and environment stay
-	@find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
-	@rm -rf .pytest_cache .ruff_cache .hypothesis
+	@find . \( -name __pycache__ -o -name ".*_cache" -o -name .hypothesis \) ! -path "./$(VENV)/*" -prune -exec rm -rf {} +
 clean-checkpoints: ## remove the checkpoints of all runs; results.json stays
 	@rm -rf results/*/checkpoints results/sweeps/*/*/checkpoints
