@@ -1,18 +1,25 @@
-"""A run as Markdown, for the summary of a CI job: verdict, history, and the difference to an earlier run.
+"""A run as Markdown, for the summary of a CI job: verdict, the difference to an earlier run, curves, worst mistakes.
 
 python -m reporting.summary default-seed0 [--base main/results.json] [--data data]
 """
 
+import math
 from pathlib import Path
 
 from support import UserError, cli
 from support.rule import mark
 
+import torch
+
+import checkpoint
+import evaluate
 import recipes
 import results
 import verdict
-from reporting import compare
+from reporting import compare, plots
 from results import Result
+
+BLOCKS = " ▄▀█"  # of two pixels, one above the other: neither, the lower, the upper, both
 
 
 def difference(result: Result, base: Path) -> str:
@@ -22,6 +29,41 @@ def difference(result: Result, base: Path) -> str:
     except UserError as error:
         return f"No difference to {base} can be told: {error}."
     return f"Since {base}: {compared['verdict']}."
+
+
+def chart(result: Result) -> list[str]:
+    """The accuracy over the epochs as a diagram in Mermaid, which GitHub draws."""
+    curves = plots.part_lines(result["history"], "accuracy", "train", results.history_part(result["recipe"]))
+    return [
+        "```mermaid",
+        f'---\nconfig: {{themeVariables: {{xyChart: {{plotColorPalette: "{plots.GREY}, {plots.BLUE}"}}}}}}\n---',
+        'xychart-beta\n  title "{} (grey), {} (blue)"'.format(*curves),
+        f"  x-axis epoch 1 --> {len(result['history'])}",
+        f'  y-axis "accuracy %" {math.floor(min(map(min, curves.values())))} --> 100',
+        *(f"  line {[round(value, 2) for value in curve]}" for curve in curves.values()),
+        "```",
+    ]
+
+
+def mistakes(run: Path, data_dir: Path) -> list[str]:
+    """The five most confident mistakes in block characters; none where the weights or the images are not there."""
+    try:
+        model, state = checkpoint.load_model(run)
+    except UserError:  # of which the verdict tells
+        return []
+    evaluation = verdict.evaluate_again(model, state, data_dir, "cpu")
+    if not evaluation or not evaluation.misclassified:
+        return []
+    worst = evaluation.misclassified[:5]
+    ink = evaluate.load_tested(state, data_dir, "cpu").pixels[worst, 0] >= 96  # of 255
+    ink = torch.nn.functional.pad(ink[:, :, ink.any(1).any(0)], (0, 0, 0, ink.shape[1] % 2)).int()
+    columns = []
+    for index, pairs in zip(worst, (2 * ink[:, ::2] + ink[:, 1::2]).tolist(), strict=True):
+        image = ["".join(BLOCKS[pair] for pair in row) for row in pairs]
+        lines = [evaluate.format_mistake(evaluation.mistake(index)), *image]
+        columns.append([line.ljust(max(map(len, lines))) for line in lines])
+    lines = ["   ".join(row).rstrip() for row in zip(*columns, strict=True)]
+    return ["\nThe most confident mistakes, true→predicted:\n```", *lines, "```"]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -40,6 +82,8 @@ def main(argv: list[str] | None = None) -> None:
         "",
         results.markdown_table(["", "", ""], rules),
         *(["", difference(result, base.parent if base.is_file() else base)] if base else []),
+        *(["", *chart(result)] if len(history) > 1 else []),
+        *mistakes(run, arguments.data),
         "\n<details><summary>history</summary>\n\n```",
         results.epoch_head(recipe.holdout),
         *(results.epoch_row(so_far, recipe.epochs, recipe.best_threshold) for so_far in history),

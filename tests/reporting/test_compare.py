@@ -8,6 +8,8 @@ import pytest
 from made_up import held_out, put, run
 from scipy import stats
 
+import checkpoint
+import evaluate
 import recipes
 import results
 from reporting import compare, summary
@@ -110,7 +112,21 @@ def test_a_summary_is_markdown_with_verdict_history_and_what_changed(whole, tmp_
     assert re.search(r"\n\| ✗ +\| +accuracy \|", output)
     lost = 100 * len(result["misclassified"]) / result["evaluated_images"]
     assert f"\n\nSince {tmp_path}/base: -{lost:.2f} points (" in output
-    table = output.split("```")[1].splitlines()
+    table = output.split("```")[-2].splitlines()
     assert [line.split()[0] for line in table[2:]] == [f"{epoch}/6" for epoch in range(1, 7)]
     summary.main([this, "--base", f"{tmp_path}/nowhere", "--data", str(tmp_path)])
     assert f"No difference to {tmp_path}/nowhere can be told: " in capsys.readouterr().out
+
+
+def test_a_summary_draws_the_accuracies_and_the_most_confident_mistakes(two_epochs, mnist, mnist_folder, capsys):
+    summary.main([str(two_epochs), "--data", str(mnist_folder)])
+    chart, drawn = re.findall(r"```(?:mermaid)?\n(.*?)\n```", capsys.readouterr().out, re.DOTALL)[:2]
+    accuracies = [round(epoch["test_accuracy"], 2) for epoch in results.load(two_epochs)["history"]]
+    assert "\n  x-axis epoch 1 --> 2\n" in chart
+    assert chart.endswith(f"\n  line {accuracies}")
+    model, state = checkpoint.load_model(two_epochs)
+    evaluation = evaluate.evaluate(model, mnist[1], tuple(state["classes"]))
+    worst = evaluation.misclassified[:5]
+    captions = "".join(evaluate.format_mistake(evaluation.mistake(index)) for index in worst)
+    assert "".join(drawn.splitlines()[0].split()) == "".join(captions.split())
+    assert 2 * drawn.count("█") + drawn.count("▀") + drawn.count("▄") == (mnist[1].pixels[worst] >= 96).sum()
