@@ -34,12 +34,15 @@ PUBLISHED = {"color": GREY, "fillstyle": "none", "label": "published systems"}
 
 def contents() -> dict[str, Any]:
     """What the sections show: `goals` and `claims`; `targets`, [(make target, what it does)]; `records`, {recipe:
-    record}, those on MNIST as `mnist` too; and the records `bench` and `published`."""
-    known = {path.stem: json.loads(path.read_bytes()) for path in RECORDS.glob("*.json")}
-    records = {name: known[name] for name in recipes.RECIPES if name in known}
-    return tomllib.loads(GOALS.read_text(encoding="utf-8")) | {
-        "bench": known.get("bench"),
-        "published": known.get("published"),
+    record}, those on MNIST as `mnist` too; and the records `bench` and `published`. A record is shown as long as its
+    file is there, whatever has become of the recipe."""
+    asked = tomllib.loads(GOALS.read_text(encoding="utf-8"))
+    known = {path.stem: json.loads(path.read_bytes()) for path in sorted(RECORDS.glob("*.json"))}
+    bench, published = known.pop("bench", None), known.pop("published", None)
+    records = {name: known[name] for name in (asked["goals"] | known) if name in known}
+    return asked | {
+        "bench": bench,
+        "published": published,
         "records": records,
         "mnist": {name: record for name, record in records.items() if record["recipe"]["dataset"] == "mnist"},
         "targets": re.findall(r"(?m)^([a-z-]+):[^#\n]*## (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8")),

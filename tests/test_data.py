@@ -161,7 +161,7 @@ def test_a_debian_package_is_read_where_it_is_installed_and_fetched_where_it_is_
 def test_fashion_mnist_trains_and_reports_its_own_classes(mnist_folder, tmp_path, monkeypatch):
     load = data.load
     monkeypatch.setattr(data, "load", lambda *place: load(*place)[:6000])
-    flags = ["--recipe", "fast", "--epochs", "1", "--validation-images", "1000", "--holdout", "true"]
+    flags = ["--recipe", "mnist-7824", "--epochs", "1", "--validation-images", "1000", "--holdout", "true"]
     place = ["--data", str(mnist_folder), "--out", str(tmp_path), "--device", "cpu"]
     train.main([*flags, "--dataset", "fashion-mnist", *place])
     result = results.load(tmp_path)

@@ -134,7 +134,7 @@ def test_training_at_the_suggestion_is_recorded_and_resumed(train_small, tmp_pat
 
 
 def test_the_script_writes_all_values_and_a_plot(small_mnist, mnist_folder, tmp_path, capsys):
-    flags = ["--recipe", "fast", "--batch-size", "100", "--finder-num-iter", "60", "--device", "cpu"]
+    flags = ["--recipe", "mnist-7824", "--batch-size", "100", "--finder-num-iter", "60", "--device", "cpu"]
     find_lr.main([*flags, "--data", str(mnist_folder), "--out", str(tmp_path)])
     record = json.loads((tmp_path / "lr_finder.json").read_bytes())
     curve = record["curve"]
@@ -143,4 +143,4 @@ def test_the_script_writes_all_values_and_a_plot(small_mnist, mnist_folder, tmp_
     assert record["recipe"]["batch_size"] == 100
     output = capsys.readouterr().out
     assert (tmp_path / "lr_finder.png").read_bytes().startswith(b"\x89PNG")
-    assert f"make train RECIPE=fast LR={record['summary']['lr']:.4g}  (as LR=auto does)" in output
+    assert f"make train RECIPE=mnist-7824 LR={record['summary']['lr']:.4g}  (as LR=auto does)" in output

@@ -35,8 +35,8 @@ def test_a_value_out_of_range_is_refused_by_name(field):
 
 
 def test_unknown_names_and_nesterov_without_momentum_are_refused():
-    with pytest.raises(ValueError, match="unknown recipe 'quick'; there are: default, "):
-        recipes.get_recipe("quick")
+    with pytest.raises(ValueError, match="unknown recipe 'not there'; there are: default, "):
+        recipes.get_recipe("not there")
     with pytest.raises(ValueError, match="no field 'lr'"):
         recipes.get_recipe("default", lr=0.1)
     with pytest.raises(ValueError, match="nesterov needs a momentum above 0"):
@@ -85,7 +85,7 @@ def test_the_results_of_a_run_are_a_config_of_its_recipe_and_seed(tmp_path):
         ("a.json", '{"batch_size": 3.0}', "batch_size must be of type int, got 3.0"),
         ("a.json", '{"learning_rate": NaN}', "learning_rate must be"),
         ("a.json", '{"nesterov": "yes"}', "nesterov must be of type bool, got 'yes'"),
-        ("a.json", '{"recipe": "quick"}', "unknown recipe 'quick'"),
+        ("a.json", '{"recipe": "not there"}', "unknown recipe 'not there'"),
         ("a.json", '{"seed": -1}', "seed must be an integer"),
         ("a.json", '{"name": "../up"}', "name must be fit for a folder"),
         ("a.json", "[1]", "must hold keys and values"),
@@ -111,8 +111,8 @@ def test_a_wrong_config_file_is_refused_by_name(tmp_path, capsys, inject, name, 
 
 
 def test_a_recipe_of_an_earlier_version_can_be_read_and_an_unknown_field_is_refused():
-    stored = dataclasses.asdict(recipes.get_recipe("fast")) | recipes.RETIRED | {"precision": "auto"}
-    assert recipes.from_stored(stored) == recipes.get_recipe("fast")
+    stored = dataclasses.asdict(recipes.get_recipe("erav3")) | recipes.RETIRED | {"precision": "auto"}
+    assert recipes.from_stored(stored) == recipes.get_recipe("erav3")
     with pytest.raises(ValueError, match="no field 'keep_hardest'"):
         recipes.from_stored(stored | {"keep_hardest": 0.4})
 
@@ -121,7 +121,7 @@ def test_a_recipe_of_an_earlier_version_can_be_read_and_an_unknown_field_is_refu
     ("flags", "name"),
     [
         ((), "default-seed0"),
-        (("--seed", 3, "--recipe", "fast"), "fast-seed3"),
+        (("--seed", 3, "--recipe", "erav3"), "erav3-seed3"),
         (("--learning-rate", 0.1), "default-lr0.1-seed0"),
         (("--learning-rate", 0.3), "default-seed0"),  # its own
         (("--epochs", 1, "--learning-rate", 0.12345), "default-epochs1-lr0.12345-seed0"),
@@ -150,4 +150,4 @@ def test_a_name_stays_short_and_its_own_however_much_differs():
 def test_what_differs_is_told_from_the_nearest_recipe_where_the_name_is_none():
     recipe = recipes.get_recipe("mnist-ops", name="a name of no recipe", learning_rate=0.2)
     assert recipes.differences(recipe) == {"find_lr": False, "learning_rate": 0.2}
-    assert recipes.differences(recipes.get_recipe("fast")) == {}
+    assert recipes.differences(recipes.get_recipe("erav3")) == {}

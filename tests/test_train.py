@@ -90,18 +90,19 @@ def whole_runs(tmp_path_factory):
     return tmp_path_factory.mktemp("whole")
 
 
-RESUMED = [("default", (2,)), ("default", (1, 2, 3)), ("fast", (2,)), ("fast", (1, 2, 3))]
+PREPARED = ("default", "--whitening", "true", "--batch-norm-images", 500)  # by the images, at both ends
+RESUMED = [(recipe, stops) for recipe in (("default",), PREPARED) for stops in ((2,), (1, 2, 3))]
 OTHERS = ("erav3", "mnist-ops", "mnist-experiment-aug")  # momentum with the learning rate, one that drops, Adagrad
 
 
 @pytest.mark.parametrize(
-    ("name", "stops"), RESUMED + [pytest.param(name, (1, 2, 3), marks=pytest.mark.slow) for name in OTHERS]
+    ("recipe", "stops"), RESUMED + [pytest.param((name,), (1, 2, 3), marks=pytest.mark.slow) for name in OTHERS]
 )
 def test_a_resumed_run_equals_the_uninterrupted_one(
-    train_small, whole_runs, tmp_path, monkeypatch, inject, name, stops
+    train_small, whole_runs, tmp_path, monkeypatch, inject, recipe, stops
 ):
-    settings = ("--recipe", name, "--epochs", 4, "--finder-num-iter", 20)
-    whole = whole_runs / name
+    settings = ("--recipe", *recipe, "--epochs", 4, "--finder-num-iter", 20)
+    whole = whole_runs / "".join(map(str, recipe))
     if not whole.exists():
         train_small(*settings, out=whole)
     save = checkpoint.save
@@ -142,7 +143,7 @@ def test_a_finished_run_is_shown_and_not_touched_without_overwrite(train_small, 
         (("--learning-rate", 0.1), "learning_rate"),
         (("--seed", 1), "seed"),
         (("--architecture", "erav3"), "architecture"),
-        (("--recipe", "fast"), "name"),
+        (("--recipe", "erav3"), "name"),
     ],
 )
 def test_another_recipe_or_seed_in_the_same_folder_is_refused_by_name(

@@ -67,7 +67,7 @@ def test_a_plateau_of_the_validation_loss_drops_the_learning_rate_down_to_its_mi
 
     monkeypatch.setattr(evaluate.Evaluation, "loss", property(loss))
     changes = {"schedule": "plateau", "learning_rate": 0.1, "plateau_patience": 1, "plateau_min_lr": 0.005}
-    trainer = run(start("mnist-7824", small_mnist, architecture="fast", epochs=7, batch_size=500, **changes))
+    trainer = run(start("mnist-7824", small_mnist, architecture="default", epochs=7, batch_size=500, **changes))
     assert [entry["lr"] for entry in trainer.history] == pytest.approx([0.1] * 4 + [0.01] * 2 + [0.005])
 
 
@@ -155,8 +155,10 @@ def test_an_update_is_the_one_that_torch_makes_from_the_mean_loss(small_mnist, s
 
 
 @pytest.mark.filterwarnings("ignore:Accessing the data pointer", "ignore:Seems like `optimizer.step")
-@pytest.mark.parametrize("name", ["default", "fast", "erav3", "mnist-ops"])
-def test_no_step_or_evaluation_mixes_the_processor_with_a_gpu(monkeypatch, name):
+@pytest.mark.parametrize(
+    ("name", "changes"), [("default", {}), ("default", {"whitening": True}), ("erav3", {}), ("mnist-ops", {})]
+)
+def test_no_step_or_evaluation_mixes_the_processor_with_a_gpu(monkeypatch, name, changes):
     """On fake tensors of a GPU, which know their device and shape, as far as the first look at a value: at the end of
     the epoch. The engine of autograd needs a real GPU, so the gradients are made up."""
     build = model.build
@@ -182,8 +184,8 @@ def test_no_step_or_evaluation_mixes_the_processor_with_a_gpu(monkeypatch, name)
     with FakeTensorMode():
         pixels = torch.empty(1050, 1, 28, 28, dtype=torch.uint8, device="cuda")
         images = data.Images(pixels, torch.empty(1050, dtype=torch.long, device="cuda"))
-        changes = {"batch_size": 100, "find_lr": False}
-        trainer = Trainer(recipes.get_recipe(name, **changes), 0, torch.device("cuda"), images)
+        recipe = recipes.get_recipe(name, batch_size=100, find_lr=False, **changes)
+        trainer = Trainer(recipe, 0, torch.device("cuda"), images)
         plain_step, steps = trainer.optimizer.step, []
 
         def step():

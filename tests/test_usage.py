@@ -44,7 +44,7 @@ def start(monkeypatch, capsys):
 
 USAGE = [
     *((script, ["default", "--no-such-flag"], "--no-such-flag") for script in SCRIPTS if script != launch),
-    (train, ["--recipe", "quick"], "'quick'"),
+    (train, ["--recipe", "not there"], "'not there'"),
     (train, ["--epochs", "0"], "epochs must be between 0.001 and 100,000, got 0"),
     (train, ["--epochs", "9" * 500], "epochs"),
     (train, ["--batch-size", "0"], "batch_size"),
@@ -67,7 +67,7 @@ USAGE = [
     (evaluate, [], "run"),
     (rules, ["resnet"], "'resnet'"),
     (rules, ["default", "--check", "speed"], "speed"),
-    (records, ["quick"], "'quick'"),
+    (records, ["not there"], "'not there'"),
     (records, ["default", "--seeds", "0"], "--seeds"),
     (sweep, ["none.toml"], "none.toml"),
     (sweep, ["none.toml", "--jobs", "0"], "--jobs"),

@@ -19,8 +19,8 @@ import verdict
 MNIST, BASELINES = data.DATASETS["mnist"], ("skeleton-510k", "pytorch/examples")
 
 
-@pytest.mark.parametrize("name", [name for name in model.ARCHITECTURES if name not in BASELINES])
-def test_every_model_but_the_two_baselines_keeps_the_rules(name):
+@pytest.mark.parametrize("name", sorted({"default", *model.PUBLISHED} - {*BASELINES}))
+def test_the_default_and_every_published_model_but_the_two_baselines_keep_the_rules(name):
     assert all(rule.passed for rule in verdict.model_rules(model.build(name, 10), MNIST))
 
 
@@ -180,7 +180,7 @@ def test_marks_are_words_where_the_output_cannot_encode_them(monkeypatch):
 def test_runs_are_shown_best_first_with_their_verdict_and_what_differs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     unfinished = {key: value for key, value in run(0).items() if not key.startswith("final")} | {"finished": False}
-    recipe = {"name": "mine", "architecture": "fast", "learning_rate": 0.05}
+    recipe = {"name": "not there", "architecture": "erav3", "learning_rate": 0.05}
     runs = [run(99.4), unfinished, run(99.6), held_out(99.0), run(99.5, recipe=recipe)]
     put(tmp_path / "results", {f"{name}-seed0": result for name, result in zip("abcde", runs, strict=True)})
     assert verdict.main([]) == 0

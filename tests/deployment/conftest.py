@@ -17,10 +17,10 @@ def shared(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(server, mnist_folder, shared):
-    """The folder of a run of two epochs of `fast` on the real data."""
+    """The folder of a run of two epochs of `default` on the real data."""
     folder = shared / "trained" / "first"
     with files.lock(folder.parent, wait=True):
         if not (folder / "results.json").exists():
-            flags = ["--recipe", "fast", "--epochs", "2", "--device", "cpu", "--out", folder]
+            flags = ["--epochs", "2", "--device", "cpu", "--out", folder]
             assert spawned.Script("train", flags, mnist_folder, shared / "training").end()[0] == 0
     return folder

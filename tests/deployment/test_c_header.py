@@ -93,7 +93,7 @@ def compared(content, pixels, folder):
 
 
 @needs_compiler
-@pytest.mark.parametrize("build_model", [Everything, ARCHITECTURES["fast"]])
+@pytest.mark.parametrize("build_model", [Everything, ARCHITECTURES["default"]])
 def test_but_for_the_rounding_of_weights_the_header_computes_what_onnx_computes(build_model, mnist, tmp_path):
     torch.manual_seed(0)
     pixels = mnist[1].pixels[:300].numpy()

@@ -28,10 +28,11 @@ PATH = os.pathsep.join([*sys.path, str(Path(spawned.__file__).parent)])
 # Takes train.py's flags and writes a run's results: 99 % less what the learning rate is off 0.4, and the seed.
 MADE_UP = """
 import json, os, pathlib, sys, time
-import made_up, results
+import made_up, recipes, results
 given = dict(flag[2:].split("=", 1) for flag in sys.argv[1:] if "=" in flag)
 value = lambda name: sys.argv[sys.argv.index(name) + 1]
-lr, seed, out = float(given.get("learning-rate", 0.4)), int(value("--seed")), pathlib.Path(value("--out"))
+own = recipes.RECIPES["default"].learning_rate  # which no flag says again
+lr, seed, out = float(given.get("learning-rate", own)), int(value("--seed")), pathlib.Path(value("--out"))
 assert given["holdout"] == "True"
 if lr > 5:
     sys.exit("train.py: the loss became nan in epoch 1")
@@ -40,7 +41,7 @@ if not results.results_path(out).exists():
         log.write(f"{out.name} {os.getppid()}\\n")
     time.sleep(float(os.environ.get("SLEEP", 0)))
     accuracy = 99 - abs(lr - 0.4) - 0.01 * seed + 0.001 * (seed * lr * 1000 % 7)
-    run = made_up.run(accuracy, seed, recipe={"name": "fast", "holdout": True})
+    run = made_up.run(accuracy, seed, recipe={"name": "default", "holdout": True})
     run = {key.replace("final_test", "final_validation"): value for key, value in run.items()}
     results.save(out, run)
 """
@@ -70,7 +71,7 @@ def place(tmp_path, monkeypatch):
 
 
 def write(text):
-    Path("mine.toml").write_text(f'recipe = "fast"\nholdout = 50\n{text}')
+    Path("mine.toml").write_text(f'recipe = "default"\nholdout = 50\n{text}')
     return "mine.toml"
 
 
@@ -110,8 +111,8 @@ def test_candidates_are_trained_on_held_out_images_and_the_test_images_never_loa
         (data.DATASETS["mnist"].raw_dir(folder) / name).write_bytes(b"not to be read")
     script = Path(spawned.__file__).with_name("killed_run.py")
     monkeypatch.setattr(records, "TRAIN", [str(script), str(folder)])
-    flags = [write("seeds = 1\n[grid]\nepochs = [1]\nlearning_rate = [0.4, 0.001]\n"), "--data", str(folder)]
-    flags += ["--device", "cpu", "--jobs", "2"]
+    file = write("seeds = 1\nema_decay = 0.0\n[grid]\nepochs = [1]\nlearning_rate = [0.4, 0.001]\n")
+    flags = [file, "--data", str(folder), "--device", "cpu", "--jobs", "2"]
     sweep.main(flags)
     assert "| epochs=1, learning_rate=0.4 " in capsys.readouterr().out
     runs = {path: path.stat().st_mtime_ns for path in place.glob("results/sweeps/*/*/results.json")}
@@ -230,7 +231,7 @@ def test_a_candidate_that_fails_is_named_and_tried_again_by_the_next_command_and
     place, inject, capsys
 ):
     inject("loss that is not finite")
-    reason = "fast seed 0 failed: train.py: the loss became nan in epoch 1"
+    reason = "default seed 0 failed: train.py: the loss became nan in epoch 1"
     with pytest.raises(UserError, match=f"is done yet; failed: learning_rate=8: {reason}"):
         train("seeds = 1\n[grid]\nlearning_rate = [8.0]\n")
     for failures in (1, 2):
@@ -252,7 +253,7 @@ def test_a_candidate_that_two_machines_took_stands_in_the_ranking_once(place, in
 
 def test_show_ranks_and_trains_nothing(place, capsys):
     file = write("seeds = 1\n[[list]]\n[[list]]\nwhitening = false\nepochs = 3\n")
-    with pytest.raises(UserError, match=r"no candidate of study mine-fast-.* is done yet"):
+    with pytest.raises(UserError, match=r"no candidate of study mine-default-.* is done yet"):
         sweep.main([file, "--show"])
     assert not trained()
     sweep.main([file, "--jobs", "1"])
@@ -262,8 +263,8 @@ def test_show_ranks_and_trains_nothing(place, capsys):
     assert "| the recipe as it is " in output
     assert "| whitening=false, epochs=3 " in output
     assert len(trained()) == 2
-    with pytest.raises(UserError, match="no candidate of study mine-default-"):
-        sweep.main([file, "--show", "--recipe", "default"])
+    with pytest.raises(UserError, match="no candidate of study mine-erav3-"):
+        sweep.main([file, "--show", "--recipe", "erav3"])
 
 
 @pytest.mark.parametrize(
@@ -311,7 +312,7 @@ FAULTS = {
 @pytest.mark.parametrize("text", FAULTS)
 def test_a_fault_of_the_file_is_one_line_before_anything_is_trained(place, inject, capsys, text):
     inject("faulty sweep file")
-    Path("mine.toml").write_text('recipe = "fast"\n' * ("recipe" not in text) + text)
+    Path("mine.toml").write_text('recipe = "default"\n' * ("recipe" not in text) + text)
     with pytest.raises(SystemExit) as stop:
         cli.run(lambda: sweep.main(["mine.toml"]))
     errors = capsys.readouterr().err
@@ -327,4 +328,4 @@ def test_a_grid_is_every_combination():
     example = sweep.Sweep(path.stem, **settings.load_config(path))
     pairs = [tuple(changes.values()) for changes in example.candidates]
     assert pairs == [(rate, start) for rate in (0.2, 0.4, 0.8) for start in (0.2, 0.4)]
-    assert (example.name, example.recipe, example.seeds, example.trials) == ("example", "fast", [0, 1, 2], 6)
+    assert (example.name, example.recipe, example.seeds, example.trials) == ("example", "default", [0, 1, 2], 6)

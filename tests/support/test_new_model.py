@@ -12,7 +12,7 @@ TRIAL = """
 import sys; sys.path[:0] = sys.argv[1:]
 import torch, data, model, recipes, verdict
 assert model.__file__.startswith(sys.argv[1]), model.__file__
-network = model.build(recipes.get_recipe("my-net2").architecture, 10)
+network = model.build(recipes.get_recipe("a-trial2").architecture, 10)
 rules = verdict.model_rules(network, data.DATASETS["mnist"])
 assert model.count_parameters(network) < 20_000 and all(rule.passed for rule in rules), rules
 network.train()(torch.rand(4, 1, 28, 28)).sum().backward()
@@ -34,7 +34,7 @@ def contents(folder):
 @pytest.mark.process
 def test_the_new_network_is_formatted_keeps_the_rules_and_trains(project):
     before = contents(project)
-    for name in ("my-net2", "net"):  # which functions use inside
+    for name in ("a-trial2", "patterns"):  # which functions use inside
         new_model.create(name, project)
     assert all(text.startswith(before[name]) for name, text in contents(project).items())
     ruff = shutil.which("ruff", path=str(cli.Path(sys.executable).parent))
@@ -43,9 +43,9 @@ def test_the_new_network_is_formatted_keeps_the_rules_and_trains(project):
     subprocess.run([sys.executable, "-c", TRIAL, project, cli.ROOT], check=True)
 
 
-@pytest.mark.parametrize("name", ["default", "mnist-ops", "tensor", "bench", "published", "taken"])
+@pytest.mark.parametrize("name", ["default", "mnist-ops", "tensor", "bench", "published", "is-taken"])
 def test_a_name_that_is_taken_is_refused_and_nothing_changes(project, name):
-    new_model.create("taken", project)
+    new_model.create("is-taken", project)
     before = contents(project)
     with pytest.raises(UserError, match=f"{name!r}.*choose another NAME"):
         new_model.create(name, project)
@@ -56,5 +56,5 @@ def test_a_file_that_is_not_valid_python_is_named_and_nothing_changes(project):
     (project / "recipes.py").write_text("RECIPES = {}\nRECIPES[\n")
     before = contents(project)
     with pytest.raises(UserError, match=r"recipes\.py, line 2, is not valid Python"):
-        new_model.create("mine", project)
+        new_model.create("a-trial", project)
     assert contents(project) == before
