@@ -9,7 +9,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from support import archives
+from support import archives, cli
 
 import pytest
 import spawned
@@ -23,6 +23,7 @@ SMALL = "--batch-size", "100", "--device", "cpu"
 FAULTS = pytest.StashKey[collections.Counter]()
 STARTERS = {"launch", "launch_script", "server", "whole"}  # fixtures that start processes
 HELPERS = {"git", "uname", "pip", "apt-get", "dpkg-deb"}  # tell of project and machine, or fetch missing data
+NO_SOURCES = {"data", "results", "__pycache__"}  # folders of the project into which its scripts write
 RUNNING = []  # the test
 MAY_BE_SKIPPED = (  # where CI is set, too
     *("needs /dev/full", "needs affinity", "needs control groups", "needs a system that lets users mount"),
@@ -48,7 +49,9 @@ def pytest_collection_modifyitems(items):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     RUNNING[:] = [item]
-    return (yield)
+    outcome = yield
+    RUNNING.clear()
+    return outcome
 
 
 def refuse_unmarked(event, arguments):
@@ -60,6 +63,19 @@ def refuse_unmarked(event, arguments):
 
 if sys.platform == "linux":  # elsewhere Python's own library starts some, to tell of the machine
     sys.addaudithook(refuse_unmarked)
+
+
+def refuse_changes(event, arguments):
+    """Fail a test that would write or replace a file of the project, before it does."""
+    if RUNNING and (event == "os.rename" or (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR))):
+        written = arguments[event == "os.rename"]
+        place = Path("/" if isinstance(written, int) else os.path.abspath(os.fsdecode(written)))
+        inside = place.relative_to(cli.ROOT).parts if cli.ROOT in place.parents else ()
+        is_source = inside and NO_SOURCES.isdisjoint(inside) and not any(part.startswith(".") for part in inside)
+        assert not is_source, f"a test must not change {written}"
+
+
+sys.addaudithook(refuse_changes)
 
 
 @pytest.hookimpl(wrapper=True)
