@@ -61,17 +61,17 @@ def png(plot: Callable[..., Figure], *content: Any) -> bytes:
     return file_content(plot, content, STYLE, dpi=150, metadata={"Comment": comment})
 
 
-def range_test(curve: dict[str, list[float]], suggestions: dict[str, float]) -> Figure:
-    """A range test: the loss over the learning rate, and what each rule suggests."""
-    axes = Figure((7, 4), layout="constrained").subplots()
+def range_test(curve: dict[str, list[float]], rates: dict[str, float]) -> Figure:
+    """A range test: the loss over the learning rate, with what each rule suggests, and last the recipe's own rate."""
+    axes = Figure((7, 4.3), layout="constrained").subplots()
     axes.plot(curve["lrs"], curve["losses"], color=GREY, linewidth=0.8, label="loss of a batch")
     axes.plot(curve["lrs"], curve["smoothed"], color=BLUE, linewidth=2, label="smoothed")
-    for (rule, lr), mark in zip(suggestions.items(), "osD", strict=True):
+    for (rule, lr), mark, color in zip(rates.items(), "osDX", (RED, RED, RED, GREEN), strict=False):
         loss = float(np.interp(lr, curve["lrs"], curve["smoothed"]))
         label = f"{rule.replace('_', ' ')}: {lr:.3g}"
-        axes.plot(lr, loss, mark, color=RED, markersize=8, markeredgewidth=1.5, fillstyle="none", label=label)
+        axes.plot(lr, loss, mark, color=color, markersize=8, markeredgewidth=1.5, fillstyle="none", label=label)
     axes.set(xlabel="learning rate", xscale="log", ylabel="loss", ylim=(0, 1.3 * curve["smoothed"][0]))
-    axes.legend(loc="lower left")
+    axes.figure.legend(loc="outside upper left", ncols=3)
     return axes.figure
 
 

@@ -135,6 +135,7 @@ def test_training_at_the_suggestion_is_recorded_and_resumed(train_small, tmp_pat
 
 def test_the_script_writes_all_values_and_a_plot(small_mnist, mnist_folder, tmp_path, capsys):
     flags = ["--recipe", "mnist-7824", "--batch-size", "100", "--finder-num-iter", "60", "--device", "cpu"]
+    flags += ["--schedule", "one_cycle"]
     find_lr.main([*flags, "--data", str(mnist_folder), "--out", str(tmp_path)])
     record = json.loads((tmp_path / "lr_finder.json").read_bytes())
     curve = record["curve"]
@@ -143,4 +144,6 @@ def test_the_script_writes_all_values_and_a_plot(small_mnist, mnist_folder, tmp_
     assert record["recipe"]["batch_size"] == 100
     output = capsys.readouterr().out
     assert (tmp_path / "lr_finder.png").read_bytes().startswith(b"\x89PNG")
+    own = "recipe's own      make train RECIPE=mnist-7824 LR=0.017\na one-cycle peak is held for few steps"
+    assert own in output
     assert f"make train RECIPE=mnist-7824 LR={record['summary']['lr']:.4g}  (as LR=auto does)" in output
