@@ -11,7 +11,6 @@ import csv
 import dataclasses
 import hashlib
 import io
-import math
 import os
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -222,10 +221,14 @@ def is_best(history: list[Epoch], threshold: float) -> bool:
     return best_epoch(history) is history[-1] and history[-1]["val_accuracy"] >= threshold
 
 
-def epoch_head(holdout: bool) -> str:
-    """The head of the table whose rows are `epoch_row`s; none is wider than 80 characters."""
-    tested = "" if holdout else f"  {'test loss':>9}  {'%':>5}"
-    return f"  epoch  {'lr':>7}  train loss  {'%':>5}  val loss  {'%':>5}{tested}      s"
+def epoch_head(recipe: Recipe) -> str:
+    """The head of the table whose rows are `epoch_row`s, under its legend; no line is wider than 80 characters."""
+    tested = "" if recipe.holdout else f"  {'test loss':>9}  {'%':>5}"
+    harder = recipe.training_images
+    lines = [f"train: on {harder} images while it learns, so often lower"] if harder else []
+    lines.append(f"val: {recipe.validation_images:,} training images held out; * best so far, kept as best_model.pt")
+    lines.append(f"  epoch  {'lr':>7}  train loss  {'%':>5}  val loss  {'%':>5}{tested}      s")
+    return "\n".join(lines)
 
 
 def epoch_row(history: list[Epoch], epochs: float, threshold: float) -> str:
@@ -236,7 +239,7 @@ def epoch_row(history: list[Epoch], epochs: float, threshold: float) -> str:
             # Fifty validation images allow no more than steps of 2 %, so no zeros are added to their accuracy.
             digits = ".4g" if part == "val" else ".2f"
             figures.append(f"{entry[f'{part}_loss']:{width}.4f}  {entry[f'{part}_accuracy']:>5{digits}}")
-    number = f"{entry['epoch']}/{math.ceil(epochs)}"
+    number = f"{min(entry['epoch'], epochs):g}/{epochs:g}"
     star = " *" if is_best(history, threshold) else ""
     seconds = f"{entry['seconds']:.{1 if entry['seconds'] < 1000 else 0}f}"
     return f"{number:>7}  {entry['lr']:7.3g}  {'  '.join(figures)}  {seconds:>5}{star}"

@@ -148,7 +148,7 @@ def train_in(
             evaluation = evaluate(trainer.eval_model, test_images or trainer.validation_images, trainer.classes)
             results.save(run_dir, results.summarize(state, trainer.total_parameters, evaluation))
         else:
-            print(results.epoch_head(trainer.recipe.holdout), flush=True)
+            print(results.epoch_head(trainer.recipe), flush=True)
         train(trainer, test_images, on_epoch_end)
 
 

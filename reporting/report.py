@@ -77,9 +77,11 @@ def curves(result: Result, recipe: Recipe, training_images: int) -> list[Markup]
     panels = [("train",), ("test", "val")] if floor else [("train", "test", "val")]
     losses = [plots.part_lines(history, "loss", *parts) for parts in panels]
     smoothed = f" That of training includes label smoothing, {floor:.4f} at the least: it has an axis of its own."
+    errors = "Accuracy over the epochs. The axis is spaced by errors: half as many is the same step anywhere."
+    held_out = f"Loss over the epochs; validation is on {recipe.validation_images:,} training images held out."
     return [
-        pages.picture("Accuracy over the epochs, on an axis of errors.", plots.accuracy, accuracies),
-        pages.picture(f"Loss over the epochs.{smoothed if floor else ''}", plots.loss, *losses),
+        pages.picture(errors, plots.accuracy, accuracies),
+        pages.picture(held_out + smoothed * (floor > 0), plots.loss, *losses),
         pages.picture("Learning rate.", plots.learning_rate, *learning_rates(result, recipe, training_images)),
     ]
 

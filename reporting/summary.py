@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
         *(["", *chart(result)] if len(history) > 1 else []),
         *mistakes(run, arguments.data),
         "\n<details><summary>history</summary>\n\n```",
-        results.epoch_head(recipe.holdout),
+        results.epoch_head(recipe),
         *(results.epoch_row(so_far, recipe.epochs, recipe.best_threshold) for so_far in history),
         "```\n\n</details>",
     ]

@@ -25,7 +25,7 @@ class Meter:
         self.start, self.spent = time.perf_counter(), time.process_time()
         self.next_look = self.start + LOOK_SECONDS
         self.bar = tqdm(
-            desc=f"epoch {epoch}/{math.ceil(epochs)}",
+            desc=f"epoch {min(epoch, epochs):g}/{epochs:g}",
             initial=images * (epoch - 1),
             total=round(images * epochs),
             unit=" images",

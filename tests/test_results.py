@@ -6,6 +6,7 @@ from support import UserError, files
 import pytest
 from made_up import entry, put, run
 
+import recipes
 import results
 
 
@@ -106,7 +107,10 @@ def test_a_run_is_found_by_its_path_and_by_its_name(tmp_path, monkeypatch):
 def test_an_epochs_row_stands_under_its_head_claims_no_more_digits_than_its_images_allow_and_fits_80_columns():
     figures = {"epoch": 2, "lr": 0.1, "train_loss": 0.5, "train_accuracy": 98.5, "seconds": 9.0}
     figures |= {"val_loss": 0.1, "val_accuracy": 98.0, "test_loss": 0.05, "test_accuracy": 99.5}
-    head, row = results.epoch_head(False), results.epoch_row([figures], 12, 0.0)
+    *legend, head = results.epoch_head(recipes.RECIPES["fast"]).splitlines()
+    assert "50 training images held out; * best so far" in legend[-1]
+    row = results.epoch_row([figures], 12, 0.0)
+    assert [results.epoch_row([figures], epochs, 0.0).split()[0] for epochs in (2.1, 1.5)] == ["2/2.1", "1.5/1.5"]
     assert row.split() == ["2/12", "0.1", "0.5000", "98.50", "0.1000", "98", "0.0500", "99.50", "9.0", "*"]
     for name, value in (("epoch", "2/12"), ("lr", "0.1"), ("train loss", "0.5000"), (" s", "9.0")):
         assert head.index(name) + len(name) == row.index(f" {value} ") + len(value) + 1

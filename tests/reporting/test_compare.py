@@ -113,7 +113,7 @@ def test_a_summary_is_markdown_with_verdict_history_and_what_changed(whole, tmp_
     lost = 100 * len(result["misclassified"]) / result["evaluated_images"]
     assert f"\n\nSince {tmp_path}/base: -{lost:.2f} points (" in output
     table = output.split("```")[-2].splitlines()
-    assert [line.split()[0] for line in table[2:]] == [f"{epoch}/6" for epoch in range(1, 7)]
+    assert [line.split()[0] for line in table[4:]] == [f"{epoch}/6" for epoch in range(1, 7)]
     summary.main([this, "--base", f"{tmp_path}/nowhere", "--data", str(tmp_path)])
     assert f"No difference to {tmp_path}/nowhere can be told: " in capsys.readouterr().out
 

@@ -146,8 +146,11 @@ def test_900_mistakes_of_classes_whose_names_look_like_html_stay_a_small_page_th
     assert range_test in " ".join(page.text.split("Range test")[1].split())
 
 
-def test_a_recipe_that_has_no_name_here_is_trained_again_under_another():
-    assert "To train it again, under another name:" in render(made_up_evaluation(1), name="gentle")
+def test_a_recipe_without_a_name_here_a_part_of_an_epoch_and_why_training_accuracy_is_the_lower_one_are_told():
+    text = Page(render(made_up_evaluation(1), name="gentle", epochs=2.1, degrees=5, keep=0.5)).text
+    assert "To train it again, under another name:" in text
+    assert "2.1epochs; epoch 3 is a part of one" in text
+    assert "while the network still learns, on augmented and mostly hard images." in text
 
 
 def test_the_class_that_came_next_is_another_even_where_both_are_as_likely():
