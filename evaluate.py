@@ -159,9 +159,10 @@ def format_evaluation(evaluation: Evaluation) -> str:
     mistakes = [evaluation.mistake(index) for index in evaluation.misclassified]
     texts = [f"{mistake['index']} ({format_mistake(mistake)})" for mistake in mistakes]
     width = max(map(len, texts), default=0) + 2
-    listed = textwrap.wrap("".join(text.replace(" ", "\xa0").ljust(width) for text in texts), 120)
+    listed = textwrap.wrap("".join(text.replace(" ", "\xa0").ljust(width) for text in texts), min(120, cli.columns()))
     head = f"{len(texts)} misclassified, the most confident first, as index (true→predicted, confidence):"
-    table = results.markdown_table(["true \\ predicted", "correct", *(name[:7] for name in evaluation.classes)], rows)
+    names = [name[: 7 if cli.columns() > 120 else 4] for name in evaluation.classes]
+    table = results.terminal_table(["true \\ predicted", "correct", *names], rows)
     return "\n".join([summary, "", table, "", head, *listed]).replace("\xa0", " ")
 
 

@@ -31,7 +31,7 @@ import results
 from evaluate import Evaluation, evaluate, load_tested
 from model import count_parameters
 from recipes import Recipe
-from results import Result, markdown_table
+from results import Result, terminal_table
 
 PARAMETER_LIMIT = 20_000
 EPOCH_LIMIT = 20
@@ -217,7 +217,8 @@ def format_runs(runs: list[tuple[str, Result]]) -> str:
         counts = [f"{result['total_parameters']:,}", str(result["total_epochs"]), f"{result['training_time']:.1f}"]
         rows.append([name, brief(results.RUNS / name), *counts, *outcome, differing])
     head = ["run", "verdict", "parameters", "epochs", "seconds", "measured on", "accuracy %"]
-    return markdown_table([*head, "95 % interval", "differs in"], rows)
+    least = "95 % interval", "differs in", "seconds", "measured on"
+    return terminal_table([*head, "95 % interval", "differs in"], rows, least)
 
 
 def brief(run: Path) -> str:

@@ -118,9 +118,9 @@ def cell(value: str | int | tuple[int, ...] | None) -> str:
     return f"{value:,}" if isinstance(value, int) else value or ""
 
 
-def layer_table(model: nn.Module, input_shape: tuple[int, int, int]) -> str:
+def layer_table(model: nn.Module, input_shape: tuple[int, int, int], table: Callable = markdown_table) -> str:
     """The layer table as text, one row per layer and the total."""
     rows = layers(model, input_shape)
     total = {"parameters": count_parameters(model), "multiply-adds": sum(row["multiply-adds"] for row in rows)}
     rows.append(dict.fromkeys(HEAD) | {"layer": "total", **total})
-    return markdown_table(HEAD, [[*map(cell, row.values())] for row in rows])
+    return table(HEAD, [[*map(cell, row.values())] for row in rows])

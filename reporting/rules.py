@@ -6,6 +6,7 @@ python -m reporting.rules NAME --check parameters|all    the rules; exit status 
 """
 
 import contextlib
+import functools
 import io
 import tempfile
 
@@ -21,6 +22,7 @@ from evaluate import evaluate
 from model import ARCHITECTURES, build, count_parameters
 from recipes import RECIPES, Recipe
 from reporting.model_summary import layer_table
+from results import terminal_table
 from train import train
 from trainer import Trainer
 from verdict import PARAMETER_LIMIT, model_rules
@@ -84,7 +86,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     recipe = named[arguments.name]
     if not arguments.check:
-        print(layer_table(build_model(recipe), data.get_dataset(recipe.dataset).input_shape))
+        table = functools.partial(terminal_table, least=("input", "padding", "stride"))
+        print(layer_table(build_model(recipe), data.get_dataset(recipe.dataset).input_shape, table))
         return 0
     devices.prepare()
     rules = all_rules(recipe) if arguments.check == "all" else [parameter_rule(recipe)]

@@ -10,6 +10,7 @@ import errno
 import functools
 import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -53,6 +54,11 @@ class Parser(argparse.ArgumentParser):
 
     def add_device(self) -> None:
         self.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="(default: auto)")
+
+
+def columns() -> int:
+    """The width of the terminal that is printed to; without end where that is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
 
 
 def handle_signals(handler: Callable | signal.Handlers) -> None:

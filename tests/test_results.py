@@ -1,13 +1,17 @@
 import csv
 import json
 
-from support import UserError, files
+from support import UserError, cli, files
 
 import pytest
+import torch
 from made_up import entry, put, run
 
+import data
+import evaluate
 import recipes
 import results
+from reporting import rules
 
 
 def test_results_are_strict_json_and_the_history_lies_beside_them_as_a_table(tmp_path):
@@ -117,7 +121,30 @@ def test_an_epochs_row_stands_under_its_head_claims_no_more_digits_than_its_imag
     held_out = {key: value for key, value in figures.items() if not key.startswith("test")} | {"val_accuracy": 99.37}
     assert results.epoch_row([held_out], 12, 99.5).endswith("  0.1000  99.37    9.0")
     longest = figures | {"epoch": 999, "lr": 1.234e-5, "seconds": 4321.0, "train_loss": 2.3025}
-    assert max(map(len, (head, results.epoch_row([longest], 999, 0.0)))) <= 80
+    assert max(map(len, (*legend, head, results.epoch_row([longest], 999, 0.0)))) <= 80
+
+
+@pytest.mark.parametrize(
+    ("wide", "least", "lines"),
+    [
+        (19, ("note",), ["| run | note |", "|-----|-----:|", "| a-b |  1 2 |"]),
+        (8, ("note",), ["run", "---", "a-b", "no room for: note"]),
+        (8, (), ["run  not", "       e", "---  ---", "a-b  1 2"]),
+    ],
+)
+def test_a_table_fits_its_terminal(monkeypatch, wide, least, lines):
+    monkeypatch.setattr(cli, "columns", lambda: wide)
+    assert results.terminal_table(["run", "note"], [["a-b", "1 2"]], least).splitlines() == lines
+
+
+def test_the_widest_tables_fit_80_columns(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "columns", lambda: 80)
+    rules.main(["fast"])
+    garments = evaluate.Evaluation(torch.eye(10), torch.arange(10), data.DATASETS["fashion-mnist"].classes)
+    print(*evaluate.format_evaluation(garments).splitlines()[1:-2], sep="\n")
+    lines = capsys.readouterr().out.splitlines()
+    assert "no room for: input, padding" in lines
+    assert max(map(len, lines)) <= 80
 
 
 def test_the_best_finished_run_is_a_tested_one(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 import io
 import sys
 
-from support import UserError
+from support import UserError, cli
 from support.rule import Rule, format_rules
 
 import pytest
@@ -192,3 +192,5 @@ def test_runs_are_shown_best_first_with_their_verdict_and_what_differs(tmp_path,
     assert "hold-out 10,000" in lines[5]
     assert "epoch 15" in lines[6]
     assert len({len(line) for line in lines}) == 1
+    monkeypatch.setattr(cli, "columns", lambda: 80)
+    assert max(map(len, verdict.format_runs(results.all_runs()).splitlines())) <= 80
