@@ -148,7 +148,7 @@ def finish(axes: Axes, label: str, marks: dict[str, tuple[float, float]]) -> Fig
     """Scale the axes, label them, and write the names of marks, {name: place}, beside them: each on the first side
     where it covers nothing and stays within the axes, else on the last. Returns the figure."""
     mark_errors(axes, below=1.6, above=1.3)
-    axes.set(xscale="log", xmargin=0.08, xlabel=label, ylabel="accuracy %")
+    axes.set(xscale="log", xmargin=0.08, xlabel=label)
     mark_numbers(axes.xaxis)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     axes.figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4 if len(handles) < 4 else 2)

@@ -94,7 +94,7 @@ def as_page(compared: dict[str, Any], runs: list[Result], tested: data.Images, l
         for metric in ("accuracy", "loss")
     )
     curves = [
-        pages.picture(f"{name} accuracy over the epochs, on an axis of errors.", plots.accuracy, accuracies),
+        pages.picture(f"{name} accuracy over the epochs, on an axis spaced by errors.", plots.accuracy, accuracies),
         pages.picture(f"{name} loss over the epochs.", plots.loss, losses),
     ]
     sides = compared["only_first_right"], compared["only_second_right"]

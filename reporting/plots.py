@@ -21,7 +21,7 @@ STYLE = {
     "axes.prop_cycle": matplotlib.cycler(color=(GREY, BLUE, GREEN)),
 }
 NAMES = {"train": "train", "val": "validation", "test": "test"}  # of the parts of a history
-SMALL = 5, 3.4  # inches
+SMALL = 5, 3.8  # inches
 LABEL = 36  # characters of a line in a legend
 LISTED = 200  # mistakes that are shown, at most
 Lines = dict[str, list[float]]  # over the epochs: {label: a value of each epoch}
@@ -41,7 +41,7 @@ def error_of(accuracy: float) -> float:
 
 def mark_errors(axes: Axes, below: float, above: float) -> None:
     """Make the y-axis, of errors, a logarithmic one of accuracies, longer by these factors than what is drawn."""
-    axes.set_yscale("log")
+    axes.set(yscale="log", ylabel="accuracy %,\nspaced by errors")
     mark_numbers(axes.yaxis, lambda error: 100 - error)
     lowest, highest = axes.dataLim.intervaly
     axes.set_ylim(min(105, below * highest), lowest / above)
@@ -89,7 +89,6 @@ def draw_lines(axes: Axes, lines: Lines, label: str, first: int = 0) -> None:
     """Draw values over the epochs, in matplotlib's colours from the first on."""
     for number, (name, values) in enumerate(lines.items(), first):
         axes.plot(range(1, 1 + len(values)), values, ".-", color=f"C{number}", label=textwrap.fill(name, LABEL))
-    axes.legend(loc="best")
     count_epochs(axes, label)
 
 
@@ -103,8 +102,9 @@ def count_epochs(axes: Axes, label: str) -> None:
 def accuracy(lines: Lines) -> Figure:
     """Accuracies over the epochs, on a logarithmic axis of errors."""
     axes = Figure(SMALL, layout="constrained").subplots()
-    draw_lines(axes, {name: [*map(error_of, values)] for name, values in lines.items()}, "accuracy %")
-    mark_errors(axes, below=2, above=2.5)
+    draw_lines(axes, {name: [*map(error_of, values)] for name, values in lines.items()}, "")
+    mark_errors(axes, below=2, above=2)
+    axes.figure.legend(loc="outside upper left")  # where no line can cross it
     return axes.figure
 
 
@@ -123,6 +123,7 @@ def loss(*panels: Lines) -> Figure:
             mark_numbers(axes.yaxis)
         else:
             axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(3))
+    figure.legend(loc="outside upper left")
     return figure
 
 

@@ -29,7 +29,8 @@ def test_an_evaluation_is_drawn(finished, capsys):
 def test_accuracies_are_told_exactly_and_their_axis_has_marks(train, test):
     history = [{"train_accuracy": train, "test_accuracy": test}]
     (axes,) = plots.accuracy(plots.part_lines(history, "accuracy", "train", "test", "val")).axes
-    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert axes.get_ylabel() == "accuracy %,\nspaced by errors"
+    told = [text.get_text() for text in axes.figure.legends[0].get_texts()]
     assert told == [f"train: {train:.2f} % at the end", f"test: {test:.2f} % at the end"]
     lowest, highest = sorted(axes.get_ylim())
     assert sum(lowest <= tick <= highest for tick in axes.get_yticks()) >= 2
@@ -68,9 +69,16 @@ def test_runs_over_each_other_are_told_by_their_names_however_long():
     name = "default-epochs3-" + "-".join(f"setting{index}0.1" for index in range(8)) + "-seed0"
     (axes,) = plots.loss({name: [0.5, 0.2], "other": [1]}).axes
     assert [line.get_ydata().tolist() for line in axes.lines] == [[0.5, 0.2], [1]]
-    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    told = [text.get_text() for text in axes.figure.legends[0].get_texts()]
     assert "".join(told).replace("\n", "") == name + "other"
     assert max(len(line) for label in told for line in label.split("\n")) <= plots.LABEL
+
+
+@pytest.mark.parametrize("plot", [plots.accuracy, plots.loss])
+def test_no_line_runs_through_a_legend(plot):
+    figure = plot({"one": [99.0] * 12, "two": [9, *[99.9] * 11]})
+    figure.draw_without_rendering()
+    assert not figure.legends[0].get_window_extent().overlaps(figure.axes[0].get_tightbbox())
 
 
 @pytest.mark.parametrize(("caption", "columns"), [("4→9 87 %", 6), ("T-shirt/top→Pullover 87 %", 5)])
