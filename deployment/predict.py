@@ -2,10 +2,10 @@
 
     python -m deployment.predict my.png [more files, folders, "*.jpg", -] [--run RUN] [--json] [--show]
 
-prints a line for each picture: the file, its class, and the three most probable with their probabilities. Without --run
-the best finished run reads. --show writes what the network saw; --json prints a list of objects with `file`, and either
-`class` and `probabilities` {class: share}, or `error`. Exit status 1 when a picture could not be read; the others are
-read all the same.
+prints a line for each picture: the file, and its three most probable classes with their probabilities, the best first.
+Without --run the best finished run reads. --show writes what the network saw; --json prints a list of objects with
+`file`, and either `class` and `probabilities` {class: share}, or `error`. Exit status 1 when a picture could not be
+read; the others are read all the same.
 """
 
 import contextlib
@@ -95,7 +95,7 @@ def print_predictions(predictions: list[Prediction]) -> None:
         best = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])[:BEST]
         shares = "   ".join(f"{name} {100 * share:5.1f} %" for name, share in best)
         name = "".join(filter(str.isprintable, prediction["file"]))
-        print(f"{name:{width}}  {prediction['class']}   {shares}")
+        print(f"{name:{width}}  {shares}")
         if "seen" in prediction:
             print(f"{'':{width}}  seen as {prediction['seen']}")
 
