@@ -118,6 +118,13 @@ def test_files_and_folders_of_the_wrong_kind_are_one_line(start, small_mnist, tm
         assert errors.count("\n") <= 1
 
 
+def test_a_notebook_that_comes_alone_asks_for_the_fork(tmp_path, monkeypatch):
+    first = json.loads((cli.ROOT / "train.ipynb").read_bytes())["cells"][1]["source"]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="REPOSITORY must be the name of your fork on GitHub"):
+        exec("".join(first), {})
+
+
 SYSTEMS = ["default", "mnist-7824", "mnist-ops"]  # and of the published ones two that are trained fast
 NAMES = {"dataset": list(data.DATASETS), "architecture": [recipes.RECIPES[name].architecture for name in SYSTEMS]}
 
