@@ -1,7 +1,7 @@
 # Everything a person runs; `make` alone lists it. Works with GNU make 3.81 and later, and any POSIX shell.
 # Defaults are the scripts' own: a variable is handed on where it is given, on make's line alone if others use its name.
 $(foreach name,BASE CONFIG DATASET DEVICE EPOCHS FILE HOLDOUT IMAGE JOBS JSON LOG LR NAME NPROC OUT OVERWRITE PORT \
-	QUICK RUN RUNS SEED SEEDS SHOW STORAGE THREADS UPGRADE,$(eval $(name) =))
+	QUICK RUN RUNS SEED SEEDS SHOW STORAGE STUDENT THREADS UPGRADE,$(eval $(name) =))
 unexport PYTHONPATH PYTHONHOME # of others: packages of this environment alone are imported
 export MNIST_DATA := $(or $(DATA),data)
 $(if $(THREADS),$(eval export OMP_NUM_THREADS := $(THREADS)))
@@ -21,6 +21,7 @@ OF_RUN = $(call flags,CONFIG:config RECIPE:recipe SEED:seed DATASET:dataset EPOC
 	$(if $(HOLDOUT),--holdout true) $(if $(filter auto,$(LR)),--find-lr true,$(call flags,LR:learning-rate))
 ASKED = $(OF_RUN) $(call flags,OUT:out)
 PLACE = $(call flags,DATA:data DEVICE:device)
+BOUNDS = MINIMUM:minimum MINIMUM_CLASS:minimum-class MAXIMUM_LOSS:maximum-loss
 # The run that is looked at: RUN, or that of make train with the same variables. Or where none is given, the best one.
 choose = run=$(if $(RUN),"$(RUN)",$(if $(strip $1),$$($(PYTHON) results.py $1 $(call flags,DATA:data))))
 NAMED_RUN = $(call choose,$(or $(strip $(ASKED)),--recipe default))
@@ -83,8 +84,9 @@ find-lr: requirements.txt ## a range test of the learning rate, with a plot
 
 ##@ prove
 check-results: requirements.txt ## fail unless a run keeps its verdict and these bounds
-	@$(NAMED_RUN) && $(PYTHON) verdict.py "$$run" $(PLACE) \
-		$(call flags,MINIMUM:minimum MINIMUM_CLASS:minimum-class MAXIMUM_LOSS:maximum-loss)
+	@$(NAMED_RUN) && $(PYTHON) verdict.py "$$run" $(PLACE) $(call flags,$(BOUNDS))
+grade: requirements.txt ## students' folders, STUDENT="a b", judged; runs their code
+	@$(PYTHON) -m reporting.grade $(STUDENT) $(call flags,$(BOUNDS) DATASET:dataset DATA:data OUT:csv) $(call yes,JSON,json)
 check-all: check-params check-model setup ## parameters, rules and environment
 summary: requirements.txt ## a run as Markdown for CI, and what changed since BASE
 	@$(NAMED_RUN) && $(PYTHON) -m reporting.summary "$$run" $(call flags,DATA:data BASE:base)

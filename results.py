@@ -14,6 +14,7 @@ import io
 import itertools
 import os
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -275,12 +276,17 @@ def all_runs(folder: Path | str = RUNS) -> list[tuple[str, Result]]:
     return sorted(runs, key=order)
 
 
+def usable_runs(folder: Path) -> Iterator[tuple[Path, Result]]:
+    """(run, results) of the finished runs of a folder that still have checkpoints, in the order of `all_runs`."""
+    for name, result in all_runs(folder):
+        if result["finished"] and any((folder / name / "checkpoints").glob("epoch_*.pt")):
+            yield folder / name, result
+
+
 def best_run() -> Path:
-    """The finished run in results/ with the best accuracy, of those that still have checkpoints; tested runs come
-    before hold-out runs. Raises UserError if there is none."""
-    for name, result in all_runs(RUNS):
-        if result["finished"] and any((RUNS / name / "checkpoints").glob("epoch_*.pt")):
-            return RUNS / name
+    """The first of the usable runs in results/. Raises UserError if there is none."""
+    for run, _ in usable_runs(RUNS):
+        return run
     raise UserError(f"no finished run with checkpoints in {RUNS}: make train")
 
 

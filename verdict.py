@@ -9,6 +9,7 @@ and 98 % of those of any class, the checkpoint evaluated again where the images 
 average pooling that run when the model does; and a results.json that says what the checkpoint says.
 """
 
+import argparse
 import copy
 import dataclasses
 import math
@@ -227,9 +228,8 @@ def brief(run: Path) -> str:
     return f"{mark(False)} {', '.join(broken)}" if broken else mark(True)
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = cli.Parser(description=__doc__)
-    parser.add_argument("run", nargs="?", type=results.find_run, help="the run's folder, or its name in results/")
+def add_bounds(parser: cli.Parser) -> None:
+    """Let a parser take other bounds than those of a data set."""
     parser.add_argument(
         "--minimum", dest="minimum_accuracy", type=float, help="percent of all images (default: 99.4 for mnist)"
     )
@@ -237,14 +237,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--maximum-loss", type=float, help="of the last epoch (default: 0.1 for mnist where it shows all images)"
     )
+
+
+def given_bounds(arguments: argparse.Namespace) -> dict[str, float]:
+    """The bounds that the command line gave, by the data set's names of them."""
+    given = {name: getattr(arguments, name) for name in ("minimum_accuracy", "minimum_class", "maximum_loss")}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("run", nargs="?", type=results.find_run, help="the run's folder, or its name in results/")
+    add_bounds(parser)
     parser.add_data()
     parser.add_device()
     arguments = parser.parse_args(argv)
     if arguments.run:
         device = devices.prepare(arguments.device)
-        given = {name: getattr(arguments, name) for name in ("minimum_accuracy", "minimum_class", "maximum_loss")}
-        bounds = {name: value for name, value in given.items() if value is not None}
-        rules = judge(arguments.run, arguments.data, device, **bounds)
+        rules = judge(arguments.run, arguments.data, device, **given_bounds(arguments))
         print(format_rules(rules))
         return 0 if all(rule.passed for rule in rules) else 1
     runs = results.all_runs()

@@ -205,7 +205,7 @@ def said_to_do(words, **place):
     return " ".join(text.replace('"', "").replace("\\\n", "").split())
 
 
-@pytest.mark.parametrize("target", ["train", "predict", "demo", "sweep", "new-model", "check-results", "compare"])
+@pytest.mark.parametrize("target", ["train", "predict", "demo", "sweep", "new-model", "check-results", "grade"])
 def test_names_that_others_export_do_not_steer_it(target):
     assert said_to_do(target, **dict.fromkeys(COMMON, "debug")) == said_to_do(target)
     assert "--recipe mine --data there" in said_to_do("evaluate", RECIPE="mine", DATA="there")
@@ -228,6 +228,7 @@ demo "RUNS=a b" PORT=8080                    run= && PYTHON -m deployment.demo $
 demo RECIPE=fast                             run=$(PYTHON results.py --recipe fast ) && PYTHON -m deployment.demo
 site OUT=site RUN=a                          run=a && PYTHON -m deployment.demo ${run:+$run} --out site --build-only
 records RECIPE=published SEEDS=1             -m experiments.records published --seeds 1
+grade "STUDENT=a b" JSON=1 OUT=c MINIMUM=99   -m reporting.grade a b --minimum 99 --csv c --json
 sweep FILE=a RECIPE=b STORAGE=c JOBS=2       -m experiments.sweep a --recipe b --storage c --jobs 2
 view-results OS=Windows_NT                   .venv/Scripts/python.exe verdict.py
 """

@@ -1,0 +1,122 @@
+"""A class, graded: this checkout's verdict on the best run in each student's folder, on the images that are here.
+
+    python -m reporting.grade class/anna class/ben [--json] [--csv grades.csv] [--limit 120] [--minimum 99.4]
+
+It runs the students' code, each model.py, in a process of its own (examinee.py), which is no sandbox: docs/classroom.md
+says how to grade in a container, and what cannot be seen. The exit status is 0 whatever students did.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from support import UserError, cli, files
+from support.rule import mark
+
+import data
+import verdict
+
+ANSWER_BYTES = 2**20
+
+
+def ask(folder: Path, flags: list[str], limit: float) -> dict[str, Any]:
+    """The answer of a student's process. Raises UserError where there is none, and after so many seconds."""
+    with tempfile.TemporaryDirectory() as place:
+        answer, said = Path(place, "answer"), Path(place, "said")
+        command = [sys.executable, "-m", "reporting.examinee", folder, *flags, answer]
+        settings = {"cwd": cli.ROOT, "env": os.environ | {"END_WITH_PARENT": str(os.getpid())}}
+        settings |= {"start_new_session": True, "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        with open(said, "wb") as errors, subprocess.Popen(command, stderr=errors, **settings) as process:
+            try:
+                status = process.wait(limit)
+            except subprocess.TimeoutExpired as error:
+                hint = "a loop without end? Allow it more with --limit"
+                raise UserError(f"not done within {limit:g} s: {hint}") from error
+            finally:
+                with contextlib.suppress(OSError, AttributeError):  # it has ended; Windows has no groups
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
+        if answer.exists():
+            return json.loads(files.read(answer, ANSWER_BYTES))
+        if status < 0:
+            raise UserError(f"its process was killed by {signal.Signals(-status).name}")
+        lines = files.read(said, ANSWER_BYTES).decode(errors="replace").splitlines() if status else []
+        raise UserError(lines[-1].removeprefix("examinee.py: ") if lines else f"its process ended with status {status}")
+
+
+def grade(student: Path, flags: list[str], limit: float) -> dict[str, Any]:
+    """A student's row: run, accuracy, points, a point for each rule, what is broken, why there is no verdict."""
+    row = {
+        "student": str(student),
+        "run": "",
+        "accuracy %": None,
+        "points": 0,
+        "rules": {},
+        "broken": [],
+        "problem": "",
+    }
+    try:
+        if not student.is_dir():
+            raise UserError("no such folder")
+        answer = ask(student.resolve(), flags, limit)
+        rules = {rule["name"].partition(",")[0]: int(rule["passed"]) for rule in answer["rules"]}
+        broken = [f"{rule['name']} {rule['measured']}" for rule in answer["rules"] if not rule["passed"]]
+        row |= {"run": answer["run"], "accuracy %": round(answer["accuracy"], 2), "points": sum(rules.values())}
+        return row | {"rules": rules, "broken": broken}
+    except (OSError, ValueError, TypeError, LookupError) as error:  # of whatever is there, or is answered
+        return row | {"problem": str(error)}
+
+
+def format_row(row: dict[str, Any], width: int) -> str:
+    """A student's row in a line, in which nothing steers a terminal."""
+    accuracy = [] if row["accuracy %"] is None else [f"{row['accuracy %']:.2f} %"]
+    text = textwrap.shorten("; ".join([row["run"], *accuracy, *row["broken"], row["problem"]]).strip("; "), 400)
+    points = f"{row['points']}/{len(row['rules'])}" if row["rules"] else "0"
+    text = f"{mark(not row['problem'] and not row['broken'])} {points:>4}  {row['student']:{width}}  {text}"
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def table(rows: list[dict[str, Any]]) -> bytes:
+    """The rows as CSV, with a column for each rule: 1 or 0, or nothing where it was not judged."""
+    rules, text = dict.fromkeys(name for row in rows for name in row["rules"]), io.StringIO()
+    names = ["student", "run", "accuracy %", "points", *rules, "problem"]
+    writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row | row["rules"] for row in rows)
+    return text.getvalue().encode()
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("students", nargs="+", type="path", metavar="student", help="a folder, whose code is run")
+    parser.add_argument("--dataset", default="mnist", choices=data.DATASETS, help="(default: mnist)")
+    parser.add_argument("--limit", type=float, default=120, help="seconds for each student (default: 120)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--csv", type="path", metavar="FILE", help="write a table, too")
+    parser.add_data()
+    verdict.add_bounds(parser)
+    arguments = parser.parse_args(argv)
+    data.fetch(data.DATASETS[arguments.dataset], arguments.data)
+    bounds = json.dumps(verdict.given_bounds(arguments))
+    flags, rows = [arguments.data.resolve(), arguments.dataset, bounds], []
+    for student in arguments.students:
+        rows.append(grade(student, flags, arguments.limit))
+        if not arguments.json:
+            print(format_row(rows[-1], max(len(str(student)) for student in arguments.students)), flush=True)
+    if arguments.json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+    if arguments.csv:
+        files.replace_file(arguments.csv, table(rows))
+
+
+if __name__ == "__main__":
+    cli.run(main)
