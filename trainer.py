@@ -99,7 +99,7 @@ class Trainer:
         self.identity = identify(recipe.architecture, recipe.dataset)
         torch.manual_seed(derive_seed(seed, 0))
         model = models.build(recipe.architecture, len(self.classes))
-        self.memory_format = sanity.memory_format(model, self.input_shape)
+        self.memory_format = identity.memory_format(model, self.input_shape)
         self.model = model.to(device, memory_format=self.memory_format)
         self.total_parameters = models.count_parameters(self.model)
         self.check_last_batch((count - 1) % recipe.batch_size + 1)

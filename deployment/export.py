@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from support import cli, devices, files
+from support import cli, devices, files, sanity
 
 import torch
 from torch import Tensor, nn
@@ -78,9 +78,15 @@ def microseconds_per_image(call: Callable[[Any], Any], images: Sequence[Any]) ->
     return {"microseconds_per_image": 1e6 * statistics.median(times)}
 
 
+def write_onnx(run: Run, path: Path) -> None:
+    """Write a run's network as ONNX. Raises Unavailable for one that torch cannot trace."""
+    with sanity.told("it cannot be traced", Unavailable):
+        onnx_format.write(path, run.model, run.state["input_shape"], run.facts())
+
+
 def read_by_onnx(run: Run, path: Path, _: data.Images, images: data.Images) -> tuple[Tensor, dict[str, float]]:
     """(logits, figures) of model.onnx."""
-    onnx_format.write(path, run.model, run.state["input_shape"], run.facts())
+    write_onnx(run, path)
     session, pixels = onnx_format.session(files.read(path)), images.pixels.numpy()
     figures = microseconds_per_image(lambda image: session.run(None, {"pixels": image[None]}), pixels)
     return torch.from_numpy(session.run(["logits"], {"pixels": pixels})[0]), figures

@@ -115,8 +115,9 @@ class Sweep(msgspec.Struct, forbid_unknown_fields=True, rename={"candidates": "l
         if isinstance(limits, list):
             return CategoricalDistribution(list(dict.fromkeys(limits)))
         try:
-            kinds = {int: IntDistribution, float: FloatDistribution}
-            return kinds[recipes.Recipe.__annotations__[name]](*plain(limits))
+            bounds, step = (limits.low, limits.high, limits.log), limits.step
+            is_whole = recipes.Recipe.__annotations__[name] is int
+            return IntDistribution(*bounds, step or 1) if is_whole else FloatDistribution(*bounds, step)
         except ValueError as error:
             raise UserError(f"{name}: {error}") from error
 
@@ -130,14 +131,9 @@ class Sweep(msgspec.Struct, forbid_unknown_fields=True, rename={"candidates": "l
         return folder, f"{folder}-{digest(self.seeds, self.candidates, self.ranges)}"
 
 
-def plain(limits: Range) -> list:
-    """A range as a list, without a step where it has none."""
-    return [value for value in msgspec.structs.astuple(limits) if value is not None]
-
-
 def digest(*content: Any) -> str:
     """A short sum of plain values, for a name."""
-    return hashlib.sha256(json.dumps(content, default=plain).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(content, default=msgspec.structs.astuple).encode()).hexdigest()[:8]
 
 
 def shown(changes: dict[str, Any]) -> str:

@@ -6,7 +6,6 @@ It runs the students' code, each model.py, in a process of its own (examinee.py)
 says how to grade in a container, and what cannot be seen. The exit status is 0 whatever students did.
 """
 
-import contextlib
 import csv
 import io
 import json
@@ -25,31 +24,24 @@ from support.rule import mark
 import data
 import verdict
 
-ANSWER_BYTES = 2**20
-
 
 def ask(folder: Path, flags: list[str], limit: float) -> dict[str, Any]:
     """The answer of a student's process. Raises UserError where there is none, and after so many seconds."""
     with tempfile.TemporaryDirectory() as place:
         answer, said = Path(place, "answer"), Path(place, "said")
         command = [sys.executable, "-m", "reporting.examinee", folder, *flags, answer]
-        settings = {"cwd": cli.ROOT, "env": os.environ | {"END_WITH_PARENT": str(os.getpid())}}
-        settings |= {"start_new_session": True, "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-        with open(said, "wb") as errors, subprocess.Popen(command, stderr=errors, **settings) as process:
-            try:
-                status = process.wait(limit)
-            except subprocess.TimeoutExpired as error:
-                hint = "a loop without end? Allow it more with --limit"
-                raise UserError(f"not done within {limit:g} s: {hint}") from error
-            finally:
-                with contextlib.suppress(OSError, AttributeError):  # it has ended; Windows has no groups
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.kill()
+        settings = {"cwd": cli.ROOT, "env": os.environ | {"END_WITH_PARENT": str(os.getpid())}, "timeout": limit}
+        try:
+            with open(said, "wb") as errors:
+                nothing = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+                status = subprocess.run(command, stderr=errors, **nothing, **settings).returncode
+        except subprocess.TimeoutExpired as error:
+            raise UserError(f"not done within {limit:g} s: a loop without end? --limit allows it more") from error
         if answer.exists():
-            return json.loads(files.read(answer, ANSWER_BYTES))
+            return json.loads(files.read(answer))
         if status < 0:
             raise UserError(f"its process was killed by {signal.Signals(-status).name}")
-        lines = files.read(said, ANSWER_BYTES).decode(errors="replace").splitlines() if status else []
+        lines = files.read(said).decode(errors="replace").splitlines() if status else []
         raise UserError(lines[-1].removeprefix("examinee.py: ") if lines else f"its process ended with status {status}")
 
 

@@ -115,6 +115,22 @@ def identify(build: Callable[[], nn.Module], input_shape: tuple[int, int, int]) 
     return {"layers": str(model), "calls": hashlib.sha256(text.encode()).hexdigest(), "logits": logits.tolist()}
 
 
+@torch.enable_grad()
+def memory_format(network: nn.Module, input_shape: tuple[int, int, int]) -> torch.memory_format:
+    """The layout in which a network is trained: channels_last, in which convolutions are fastest, or torch's contiguous
+    one, as for `view` after a convolution. Raises what torch does for a network that trains in neither."""
+    images = torch.zeros(2, *input_shape, device=next(network.parameters()).device)
+    for layout in (torch.channels_last, torch.contiguous_format):
+        trial = copy.deepcopy(network).to(memory_format=layout).train()
+        try:
+            with torch.random.fork_rng(devices=[]):
+                trial(images).sum().backward()
+            return layout
+        except RuntimeError:
+            if layout is torch.contiguous_format:
+                raise
+
+
 def is_same(identity: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two identities are of the same model."""
     same_text = all(identity[key] == other[key] for key in ("layers", "calls"))

@@ -5,13 +5,11 @@ Two networks are built with other weights, and run on two images and on one, in 
 """
 
 import contextlib
-import copy
 import os
 import re
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from support import UserError, identity
 
@@ -71,7 +69,7 @@ def check(name: str, build: Callable[[], nn.Module], input_shape: tuple[int, int
         check_logits(name, network.train(), images, num_classes)
         check_logits(name, network.eval(), images, num_classes)
         check_logits(name, network, images[:1], num_classes)
-        memory_format(other, input_shape)
+        identity.memory_format(other, input_shape)
         check_evaluation(name, network, other.eval(), images)
 
 
@@ -81,7 +79,8 @@ def check_logits(name: str, network: nn.Module, images: Tensor, num_classes: int
     if not isinstance(logits, Tensor) or logits.shape != (count, num_classes):
         mode, plural = " in training" * network.training, "s" * (count > 1)
         expected = f"logits [{count}, {num_classes}] for {count} image{plural} {list(images.shape)}{mode}"
-        raise UserError(f"{name} must return {expected}, got {kind_of(logits)}")
+        kind = f"a {type(logits).__name__}: return the logits, and nothing else"
+        raise UserError(f"{name} must return {expected}, got {list(getattr(logits, 'shape', ())) or kind}")
     if not logits.isfinite().all():
         raise UserError(f"{name} returns numbers that are not finite for fresh weights")
 
@@ -113,32 +112,3 @@ def is_unsaved(owner: nn.Module, key: str) -> bool:
     """Whether an attribute holds layers or tensors of which torch knows nothing."""
     leaves = tree_leaves(vars(owner)[key])
     return key[0] != "_" and any(isinstance(leaf, (nn.Module, Tensor)) for leaf in leaves)
-
-
-@torch.enable_grad()
-def memory_format(network: nn.Module, input_shape: tuple[int, int, int]) -> torch.memory_format:
-    """The layout in which a network is trained: channels_last, in which convolutions are fastest, or torch's contiguous
-    one, as for `view` after a convolution. Raises what torch does for a network that trains in neither."""
-    images = torch.zeros(2, *input_shape, device=next(network.parameters()).device)
-    try:
-        backward(network, images, torch.channels_last)
-    except RuntimeError:
-        backward(network, images, torch.contiguous_format)
-        return torch.contiguous_format
-    return torch.channels_last
-
-
-def backward(network: nn.Module, images: Tensor, layout: torch.memory_format) -> None:
-    """A forward and a backward pass of a copy of a network in a layout."""
-    trial = copy.deepcopy(network).to(memory_format=layout).train()
-    with torch.random.fork_rng(devices=[]):
-        trial(images).sum().backward()
-
-
-def kind_of(value: Any) -> str:
-    """What a network returned in the place of logits, and what may have led to it."""
-    if isinstance(value, Tensor):
-        return f"[{', '.join(map(str, value.shape))}] of {value.dtype}"
-    if isinstance(value, (tuple, list, dict)):
-        return f"a {type(value).__name__} of {len(value)}: return the logits alone"
-    return "None: is a return missing?" if value is None else f"a {type(value).__name__}"

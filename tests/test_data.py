@@ -178,7 +178,7 @@ def test_a_hold_out_run_never_loads_the_test_images(train_small, tmp_path, monke
 
     monkeypatch.setattr(data, "load", load_training)
     status, output, _ = train_small("--epochs", 2, "--holdout", "true", "--validation-images", 250)
-    assert (status, "250 images held out" in output) == (0, True)
+    assert (status, "val: 250 training images held out" in output) == (0, True)
     result = results.load(tmp_path / "run")
     assert not [key for key in (*result, *result["history"][-1]) if "test" in key]
     low, high = result["final_validation_accuracy_ci95"]

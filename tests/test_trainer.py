@@ -3,7 +3,7 @@
 import math
 import types
 
-from support import UserError, progress, sanity
+from support import UserError, identity, progress
 
 import pytest
 import torch
@@ -163,7 +163,7 @@ def test_no_step_or_evaluation_mixes_the_processor_with_a_gpu(monkeypatch, name,
     the epoch. The engine of autograd needs a real GPU, so the gradients are made up."""
     build = model.build
     monkeypatch.setattr(trainer_module, "identify", lambda *_: {})  # looks at values, once
-    monkeypatch.setattr(sanity, "memory_format", lambda *_: torch.channels_last)  # likewise
+    monkeypatch.setattr(identity, "memory_format", lambda *_: torch.channels_last)  # likewise
 
     def build_on_gpu(*arguments):
         with torch.device("cuda"):
