@@ -228,7 +228,7 @@ def epoch_head(recipe: Recipe) -> str:
     """The head of the table whose rows are `epoch_row`s, under its legend; no line is wider than 80 characters."""
     tested = "" if recipe.holdout else f"  {'test loss':>9}  {'%':>5}"
     return (
-        "train: while it learns, on images augmented and picked as hard, so often lower\n"
+        "train: while it learns, on images as training shows them, so often lower\n"
         f"val: {recipe.validation_images:,} training images held out; * best so far, kept as best_model.pt\n"
         f"  epoch  {'lr':>7}  train loss  {'%':>5}  val loss  {'%':>5}{tested}      s"
     )

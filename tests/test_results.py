@@ -111,7 +111,7 @@ def test_a_run_is_found_by_its_path_and_by_its_name(tmp_path, monkeypatch):
 def test_an_epochs_row_stands_under_its_head_claims_no_more_digits_than_its_images_allow_and_fits_80_columns():
     figures = {"epoch": 2, "lr": 0.1, "train_loss": 0.5, "train_accuracy": 98.5, "seconds": 9.0}
     figures |= {"val_loss": 0.1, "val_accuracy": 98.0, "test_loss": 0.05, "test_accuracy": 99.5}
-    *legend, head = results.epoch_head(recipes.RECIPES["fast"]).splitlines()
+    *legend, head = results.epoch_head(recipes.Recipe()).splitlines()
     assert "50 training images held out; * best so far" in legend[-1]
     row = results.epoch_row([figures], 12, 0.0)
     assert [results.epoch_row([figures], epochs, 0.0).split()[0] for epochs in (2.1, 1.5)] == ["2/2.1", "1.5/1.5"]
@@ -139,7 +139,7 @@ def test_a_table_fits_its_terminal(monkeypatch, wide, least, lines):
 
 def test_the_widest_tables_fit_80_columns(monkeypatch, capsys):
     monkeypatch.setattr(cli, "columns", lambda: 80)
-    rules.main(["fast"])
+    rules.main(["default"])
     garments = evaluate.Evaluation(torch.eye(10), torch.arange(10), data.DATASETS["fashion-mnist"].classes)
     print(*evaluate.format_evaluation(garments).splitlines()[1:-2], sep="\n")
     lines = capsys.readouterr().out.splitlines()

@@ -151,7 +151,7 @@ def test_a_recipe_without_a_name_here_a_part_of_an_epoch_and_why_training_accura
     text = Page(render(made_up_evaluation(1), name="gentle", epochs=2.1, degrees=5, keep=0.5)).text
     assert "To train it again, under another name:" in text
     assert "2.1epochs; epoch 3 is a part of one" in text
-    assert "while the network still learns, on augmented and mostly hard images." in text
+    assert "still learns, on images as training shows them, from the second epoch on mostly hard ones." in text
 
 
 def test_the_class_that_came_next_is_another_even_where_both_are_as_likely():
