@@ -6,6 +6,7 @@ It runs the students' code, each model.py, in a process of its own (examinee.py)
 says how to grade in a container, and what cannot be seen. The exit status is 0 whatever students did.
 """
 
+import concurrent.futures
 import csv
 import io
 import json
@@ -18,7 +19,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from support import UserError, cli, files
+from support import UserError, cli, devices, files
 from support.rule import mark
 
 import data
@@ -30,7 +31,11 @@ def ask(folder: Path, flags: list[str], limit: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         answer, said = Path(place, "answer"), Path(place, "said")
         command = [sys.executable, "-m", "reporting.examinee", folder, *flags, answer]
-        settings = {"cwd": cli.ROOT, "env": os.environ | {"END_WITH_PARENT": str(os.getpid())}, "timeout": limit}
+        settings = {
+            "cwd": cli.ROOT,
+            "env": os.environ | {"END_WITH_PARENT": str(os.getpid()), "OMP_NUM_THREADS": "1"},
+            "timeout": limit,
+        }
         try:
             with open(said, "wb") as errors:
                 nothing = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
@@ -47,15 +52,8 @@ def ask(folder: Path, flags: list[str], limit: float) -> dict[str, Any]:
 
 def grade(student: Path, flags: list[str], limit: float) -> dict[str, Any]:
     """A student's row: run, accuracy, points, a point for each rule, what is broken, why there is no verdict."""
-    row = {
-        "student": str(student),
-        "run": "",
-        "accuracy %": None,
-        "points": 0,
-        "rules": {},
-        "broken": [],
-        "problem": "",
-    }
+    row = {"student": str(student), "run": "", "accuracy %": None, "points": 0}
+    row |= {"rules": {}, "broken": [], "problem": ""}
     try:
         if not student.is_dir():
             raise UserError("no such folder")
@@ -83,7 +81,7 @@ def table(rows: list[dict[str, Any]]) -> bytes:
     names = ["student", "run", "accuracy %", "points", *rules, "problem"]
     writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row | row["rules"] for row in rows)
+    writer.writerows(row | {"rules": None} | row["rules"] for row in rows)  # one of the rules is called rules
     return text.getvalue().encode()
 
 
@@ -100,10 +98,12 @@ def main(argv: list[str] | None = None) -> None:
     data.fetch(data.DATASETS[arguments.dataset], arguments.data)
     bounds = json.dumps(verdict.given_bounds(arguments))
     flags, rows = [arguments.data.resolve(), arguments.dataset, bounds], []
-    for student in arguments.students:
-        rows.append(grade(student, flags, arguments.limit))
-        if not arguments.json:
-            print(format_row(rows[-1], max(len(str(student)) for student in arguments.students)), flush=True)
+    width = max(len(str(student)) for student in arguments.students)
+    with concurrent.futures.ThreadPoolExecutor(devices.cores()) as pool:
+        for row in pool.map(lambda student: grade(student, flags, arguments.limit), arguments.students):
+            rows.append(row)
+            if not arguments.json:
+                print(format_row(row, width), flush=True)
     if arguments.json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
     if arguments.csv:

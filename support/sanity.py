@@ -29,7 +29,7 @@ REMEDIES = {  # of what torch says
     "data-dependent": "no if and no loop may depend on values of tensors; torch.where chooses between them",
     "modified by an inplace operation": "no inplace=True, and x = x + y instead of x += y, where x is still needed",
 }
-NOT_OWN = {"site-packages", "dist-packages", Path(os.__file__).parent.name, "support", "deployment"}  # folders
+NOT_OWN = {"site-packages", "dist-packages", Path(os.__file__).parent.name, "support", "reporting", "deployment"}
 ALONE = "BatchNorm needs its running statistics; softmax and mean go over dim 1 and later, not over the batch"
 SAVED = "saved: layers belong into nn.ModuleList or nn.ModuleDict, tensors into nn.Parameter or register_buffer"
 
@@ -55,7 +55,7 @@ def place(errors: list[BaseException]) -> str:
     """The last line that errors passed through which is neither a library's nor of a folder of this project's."""
     frames = [frame for error in errors for frame in traceback.extract_tb(error.__traceback__)]
     places = [(Path(frame.filename), frame.lineno) for frame in frames]
-    own = [(path, line) for path, line in places if not NOT_OWN & {path.parent.name, *path.parts}]
+    own = [(path, line) for path, line in places if path.is_file() and not NOT_OWN & {path.parent.name, *path.parts}]
     return f", at {own[-1][0].name}:{own[-1][1]}" if own else ""
 
 
