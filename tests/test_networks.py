@@ -42,29 +42,13 @@ def mean(net, maps):
     return maps.mean((2, 3))
 
 
-def again(net, maps):
-    """The same convolution three times."""
-    for _ in range(3):
-        maps = functional.relu(net.more(maps))
-    return maps.mean((2, 3))
-
-
-def residual(net, maps):
-    more = net.more(maps)
-    more += maps
-    return more.mean((2, 3))
-
-
 def residual_in_place(net, maps):
     maps += net.more(maps)
     return maps.mean((2, 3))
 
 
 def flow(net, maps):
-    features = maps.mean((2, 3))
-    if features.mean() > 0.5:
-        features = features * 0.9
-    return features
+    return maps.mean((2, 3)) if maps.mean() > 0.5 else 0.9 * maps.mean((2, 3))
 
 
 def attention(net, maps):
@@ -72,8 +56,8 @@ def attention(net, maps):
     return net.attention(places, places, places)[0].mean(1)
 
 
-def keeps(net, maps):
-    net.seen = maps  # for a look at them
+def keeps(net, maps):  # for a look at them
+    net.seen = maps
     return maps.mean((2, 3))
 
 
@@ -106,8 +90,8 @@ def excited(net, maps):
 SOUND = {
     "plain": lambda _: Net(mean),
     "log_softmax": lambda _: Net(mean, lambda net, logits: logits.log_softmax(1)),
-    "shared": lambda _: Net(again, more=more()),
-    "residual": lambda _: Net(residual, more=more()),
+    "shared": lambda _: Net(lambda net, maps: mean(net, net.more(net.more(maps))), more=more()),
+    "residual": lambda _: Net(lambda net, maps: mean(net, net.more(maps).add_(maps)), more=more()),
     "flow": lambda _: Net(flow),
     "view": lambda _: Net(lambda net, maps: maps.view(-1, 400), head=nn.Linear(400, 10)),
     "view of size": lambda _: Net(lambda net, maps: mean(net, maps).view(int(maps.size(0)), 16)),

@@ -35,11 +35,6 @@ class Model(nn.Module):
         return self.end(self.layers(images))
 
 
-class View(nn.Module):
-    def forward(self, images):
-        return images.view(len(images), -1)
-
-
 def ending(end):
     return lambda num_classes: Model(end)
 
