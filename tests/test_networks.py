@@ -42,31 +42,6 @@ def mean(net, maps):
     return maps.mean((2, 3))
 
 
-def residual_in_place(net, maps):
-    maps += net.more(maps)
-    return maps.mean((2, 3))
-
-
-def flow(net, maps):
-    return maps.mean((2, 3)) if maps.mean() > 0.5 else 0.9 * maps.mean((2, 3))
-
-
-def attention(net, maps):
-    places = maps.flatten(2).transpose(1, 2)
-    return net.attention(places, places, places)[0].mean(1)
-
-
-def keeps(net, maps):  # for a look at them
-    net.seen = maps
-    return maps.mean((2, 3))
-
-
-def list_of_layers(net, maps):
-    for block in net.blocks:
-        maps = block(maps)
-    return maps.mean((2, 3))
-
-
 def made_late(net, maps):
     if not hasattr(net, "late"):
         net.late = nn.Conv2d(16, 16, 1)
@@ -83,23 +58,22 @@ def zero_head():
     return head
 
 
-def excited(net, maps):
-    return (maps * net.excitation(maps.mean((2, 3)))[:, :, None, None]).mean((2, 3))
-
-
 SOUND = {
     "plain": lambda _: Net(mean),
     "log_softmax": lambda _: Net(mean, lambda net, logits: logits.log_softmax(1)),
     "shared": lambda _: Net(lambda net, maps: mean(net, net.more(net.more(maps))), more=more()),
     "residual": lambda _: Net(lambda net, maps: mean(net, net.more(maps).add_(maps)), more=more()),
-    "flow": lambda _: Net(flow),
+    "flow": lambda _: Net(lambda net, maps: mean(net, maps) if maps.mean() > 0.5 else 0.9 * mean(net, maps)),
     "view": lambda _: Net(lambda net, maps: maps.view(-1, 400), head=nn.Linear(400, 10)),
-    "view of size": lambda _: Net(lambda net, maps: mean(net, maps).view(int(maps.size(0)), 16)),
     "excitation": lambda _: Net(
-        excited, excitation=nn.Sequential(nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 16), nn.Sigmoid())
+        lambda net, maps: mean(net, maps * net.excitation(mean(net, maps))[:, :, None, None]),
+        excitation=nn.Sequential(nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 16), nn.Sigmoid()),
     ),
-    "attention": lambda _: Net(attention, attention=nn.MultiheadAttention(16, 2, batch_first=True)),
-    "keeps maps": lambda _: Net(keeps),
+    "attention": lambda _: Net(
+        lambda net, maps: net.attention(*[maps.flatten(2).transpose(1, 2)] * 3)[0].mean(1),
+        attention=nn.MultiheadAttention(16, 2, batch_first=True),
+    ),
+    "keeps maps": lambda _: Net(lambda net, maps: setattr(net, "seen", maps) or mean(net, maps)),
     "weight_norm": lambda _: Net(mean, head=nn.utils.parametrizations.weight_norm(nn.Linear(16, 10))),
     "zero head": lambda _: Net(mean, head=zero_head()),
 }
@@ -112,12 +86,13 @@ REFUSED = {
         mean, lambda net, logits: (logits, logits) if net.training else logits
     ),
     ": give nn.Linear as many inputs": lambda _: Net(lambda net, maps: mean(net, maps)[:, : 8 if net.training else 16]),
-    "as the layers before it have outputs": lambda _: Net(lambda net, maps: maps.flatten(1)),
     "must return logits [1, 10] for 1 image [1, 1, 28, 28], got [10]": lambda _: Net(
         lambda net, maps: functional.adaptive_avg_pool2d(maps, 1).squeeze()
     ),
     "in self.blocks that are neither trained nor saved: layers belong into nn.ModuleList": lambda _: Net(
-        list_of_layers, blocks=[more(), nn.BatchNorm2d(16)], head=zero_head()
+        lambda net, maps: mean(net, net.blocks[1](net.blocks[0](maps))),
+        blocks=[more(), nn.BatchNorm2d(16)],
+        head=zero_head(),
     ),
     "in self.parts that are neither trained nor saved": lambda _: Net(
         lambda net, maps: mean(net, net.parts["again"](maps)), parts={"again": more()}
@@ -130,7 +105,7 @@ REFUSED = {
     "begin __init__ with super().__init__()": NoSuper,
     "softmax and mean go over dim 1 and later": lambda _: Net(mean, lambda net, logits: logits.log_softmax(0)),
     "BatchNorm needs its running statistics": lambda _: Net(mean, norm=nn.BatchNorm2d(8, track_running_stats=False)),
-    "x = x + y instead of x += y": lambda _: Net(residual_in_place, more=more()),
+    "x = x + y instead of x += y": lambda _: Net(lambda net, maps: mean(net, maps.add_(net.more(maps))), more=more()),
 }
 
 

@@ -52,18 +52,10 @@ def judge(mnist_folder, capfd):
     return run
 
 
-def forge(run):
-    """Type an accuracy into every file of a run."""
-    state = checkpoint.load_newest(run)
-    state["history"][-1]["test_accuracy"] = 99.9
-    checkpoint.save(run, {name: state[name] for name in state if name != "format"}, best=False)
-    results.save(run, results.load(run) | {"final_test_accuracy": 99.9, "history": state["history"]})
-
-
 def test_a_class_is_graded_whatever_its_students_did(student, judge, trained, tmp_path, inject):
     good, forged = student("good", 'print("noise")\n', trained), student("forged", run=trained)
     broken, empty = student("broken", "def mine(num_classes:\n"), student("empty")
-    forge(forged / "results" / "mine")
+    results.save(forged / "results" / "mine", results.load(trained) | {"final_test_accuracy": 99.9})
     checkpoint.remove(empty / "results" / "mine")
     inject("student's folder that is not what it should be", 4)
     folders, table = [good, forged, broken, empty, tmp_path / "missing"], tmp_path / "grades.csv"
@@ -73,7 +65,7 @@ def test_a_class_is_graded_whatever_its_students_did(student, judge, trained, tm
     assert " ".join(good["rules"]) == "parameters epochs accuracy rules worst class results.json unseen"
     assert good["accuracy %"] == forged["accuracy %"] == results.load(trained)["final_test_accuracy"]
     (wrong,) = forged["broken"]
-    assert wrong.startswith("results.json final_test_accuracy is 99.9, by the checkpoint ") or "weights reach" in wrong
+    assert wrong.startswith("results.json final_test_accuracy is 99.9, by the checkpoint ")
     told = "SyntaxError: '(' was never closed", "results/ has no finished run", "no such folder"
     assert all(start in row["problem"] for row, start in zip(others, told, strict=True))
     points = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
@@ -93,7 +85,6 @@ CODE = [
     ("import os\nos._exit(0)", "its process ended with status 0"),
     ("import os\nos.kill(os.getpid(), 9)", "its process was killed by SIGKILL"),
     ("raise SystemExit", "its process ended with status 0"),
-    ("ARCHITECTURES.clear()", "unknown architecture 'default'"),
     ("bytearray(2**40)", "out of memory"),
     ("raise ValueError('\\x1b[2J never ' * 99)", "ValueError: ?[2J never ?[2J never"),
 ]
