@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from support import cli, devices, files, intervals
+from support.table import terminal_table
 
 import torch
 import torch.nn.functional as functional
@@ -162,7 +163,7 @@ def format_evaluation(evaluation: Evaluation) -> str:
     listed = textwrap.wrap("".join(text.replace(" ", "\xa0").ljust(width) for text in texts), min(120, cli.columns()))
     head = f"{len(texts)} misclassified, the most confident first, as index (true→predicted, confidence):"
     names = [name[: 7 if cli.columns() > 120 else 4] for name in evaluation.classes]
-    table = results.terminal_table(["true \\ predicted", "correct", *names], rows)
+    table = terminal_table(["true \\ predicted", "correct", *names], rows)
     return "\n".join([summary, "", table, "", head, *listed]).replace("\xa0", " ")
 
 

@@ -21,6 +21,7 @@ from support import UserError, cli, devices, identity
 from support.identity import Call
 from support.rule import Rule, at_least, below, format_rules, mark
 from support.settings import format_value
+from support.table import terminal_table
 
 import torch
 from torch import nn
@@ -32,7 +33,7 @@ import results
 from evaluate import Evaluation, evaluate, load_tested
 from model import count_parameters
 from recipes import Recipe
-from results import Result, terminal_table
+from results import Result
 
 PARAMETER_LIMIT = 20_000
 EPOCH_LIMIT = 20
@@ -124,10 +125,15 @@ def check_same(run_dir: Path, recipe: Recipe, model_identity: dict[str, Any], se
 
 
 def judge(
-    run: Path | str, data_dir: Path | str | None = None, device: torch.device | str = "cpu", **bounds: float
+    run: Path | str,
+    data_dir: Path | str | None = None,
+    device: torch.device | str = "cpu",
+    evaluation: Evaluation | None = None,
+    **bounds: float,
 ) -> list[Rule]:
-    """The verdict on a run. The checkpoint is evaluated again if its images are in `data_dir`. `bounds` are other ones
-    than the data set's, by its names of them; its bound for the training loss holds where all images are shown.
+    """The verdict on a run, whose checkpoint is evaluated again if its images are in `data_dir`, or by an `evaluation`
+    just made of it. `bounds` are other ones than the data set's, by its names of them; its bound for the training loss
+    holds where all images are shown.
 
     Raises UserError if there is no run or one of its files is damaged."""
     result = results.load(run)
@@ -138,7 +144,7 @@ def judge(
     except UserError as error:
         return [Rule("weights", str(error), False)]
     dataset = dataclasses.replace(data.get_dataset(state["recipe"]["dataset"]), **bounds)
-    evaluation = evaluate_again(model, state, data_dir, device)
+    evaluation = evaluation or evaluate_again(model, state, data_dir, device)
     count, epochs, total = count_parameters(model), len(state["history"]), state["recipe"]["epochs"]
     wrong = differences(result, results.summarize(state, count, evaluation))
     if evaluation:

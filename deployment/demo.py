@@ -80,7 +80,7 @@ def run_facts(run: Run, data_dir: Path, device: torch.device) -> dict[str, Any]:
         "images": len(tested),
         "accuracy": evaluation.accuracy,
         "accuracy_ci95": evaluation.accuracy_ci95,
-        "rules": [dataclasses.asdict(rule) for rule in verdict.judge(run.folder, data_dir, device)],
+        "rules": [dataclasses.asdict(rule) for rule in verdict.judge(run.folder, data_dir, device, evaluation)],
         "report": (run.folder / "report.html").is_file(),
         "misclassified": len(wrong),
         "mistakes": [evaluation.mistake(index) | {"pixels": each} for index, each in zip(wrong, pixels, strict=False)],

@@ -23,6 +23,7 @@ from typing import Annotated, Any
 
 from support import UserError, cli, files, intervals
 from support.settings import format_value, load_config
+from support.table import terminal_table
 
 import msgspec
 import optuna
@@ -254,7 +255,7 @@ def ranking(candidates: list[tuple[str, dict[int, float]]], seeds: int) -> str:
     rows[0][4:] = ["", "", "", "best"]
     worse, comparisons = sum(row[-1] == "worse" for row in rows), len(rows) - 1
     return (
-        f"{results.terminal_table(HEAD, rows)}\n\nbest: {best}\n"
+        f"{terminal_table(HEAD, rows)}\n\nbest: {best}\n"
         f"significantly worse at {SIGNIFICANT:.0%}, corrected for {comparisons} comparisons: {worse}; "
         f"not told apart from the best: {comparisons - worse}\n"
         "The best was chosen by these very images: its own figure flatters it, until other seeds or the test images "

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from support import cli, files, intervals
+from support.table import markdown_table
 
 import jinja2
 from matplotlib.axes import Axes
@@ -88,7 +89,7 @@ def align(text: str) -> str:
 
     def table(match: re.Match) -> str:
         head, _, *rows = ([cell.strip() for cell in line[1:-1].split("|")] for line in match[0].splitlines())
-        return results.markdown_table(head, rows) + "\n"
+        return markdown_table(head, rows) + "\n"
 
     return re.sub(r"(?:^\|.*\|\n)+", table, text, flags=re.MULTILINE)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from support import UserError, cli, files, intervals
 from support.settings import format_value
+from support.table import terminal_table
 
 import data
 import evaluate
@@ -74,7 +75,7 @@ def differing_settings(*runs: Result) -> list[list[str]]:
 def as_text(compared: dict[str, Any], labels: list[str]) -> str:
     """The comparison for a terminal; labels are those of the images."""
     rows = [["accuracy %", *(f"{value:.2f}" for value in compared["accuracy"])], *compared["settings"]]
-    lines = [results.terminal_table(["", *compared["runs"]], rows), "", compared["verdict"], ""]
+    lines = [terminal_table(["", *compared["runs"]], rows), "", compared["verdict"], ""]
     lines.append(f"{compared['both_wrong']} of {compared['images']:,} images are read wrong by both")
     sides = compared["only_first_right"], compared["only_second_right"]
     for name, images in zip(compared["runs"], sides, strict=True):

@@ -51,7 +51,7 @@ def examine(folder: Path, data_dir: Path, dataset: str, bounds: dict[str, float]
         network, state = checkpoint.load_model(tested[0])
         parts = load_images(state, data_dir, "cpu")
         trained, evaluation = (evaluate(network, part[:TRAINING_IMAGES], tuple(state["classes"])) for part in parts)
-        rules = [*verdict.judge(tested[0], data_dir, **bounds), unseen(evaluation, trained)]
+        rules = [*verdict.judge(tested[0], data_dir, "cpu", evaluation, **bounds), unseen(evaluation, trained)]
     return {"run": tested[0].name, "accuracy": evaluation.accuracy, "rules": rules}
 
 

@@ -31,15 +31,12 @@ def ask(folder: Path, flags: list[str], limit: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         answer, said = Path(place, "answer"), Path(place, "said")
         command = [sys.executable, "-m", "reporting.examinee", folder, *flags, answer]
-        settings = {
-            "cwd": cli.ROOT,
-            "env": os.environ | {"END_WITH_PARENT": str(os.getpid()), "OMP_NUM_THREADS": "1"},
-            "timeout": limit,
-        }
+        environment = os.environ | {"END_WITH_PARENT": str(os.getpid()), "OMP_NUM_THREADS": "1"}
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
         try:
             with open(said, "wb") as errors:
-                nothing = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-                status = subprocess.run(command, stderr=errors, **nothing, **settings).returncode
+                run = subprocess.run(command, cwd=cli.ROOT, env=environment, timeout=limit, stderr=errors, **quiet)
+                status = run.returncode
         except subprocess.TimeoutExpired as error:
             raise UserError(f"not done within {limit:g} s: a loop without end? --limit allows it more") from error
         if answer.exists():

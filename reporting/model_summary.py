@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from support.identity import first_tensor
+from support.table import markdown_table
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from model import count_parameters
-from results import markdown_table
 
 HEAD = ["layer", "kernel", "stride", "padding", "input", "output", "parameters", "receptive field", "multiply-adds"]
 IMAGES = 64  # of noise: at every place some image gets a gradient through pools and ReLUs

@@ -12,6 +12,7 @@ import tempfile
 
 from support import UserError, cli, devices, sanity
 from support.rule import Rule, below, format_rules
+from support.table import terminal_table
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,6 @@ from evaluate import evaluate
 from model import ARCHITECTURES, build, count_parameters
 from recipes import RECIPES, Recipe
 from reporting.model_summary import layer_table
-from results import terminal_table
 from train import train
 from trainer import Trainer
 from verdict import PARAMETER_LIMIT, model_rules

@@ -5,9 +5,11 @@ python -m reporting.summary default-seed0 [--base main/results.json] [--data dat
 
 import math
 from pathlib import Path
+from typing import Any
 
 from support import UserError, cli
 from support.rule import mark
+from support.table import markdown_table
 
 import torch
 
@@ -16,6 +18,7 @@ import evaluate
 import recipes
 import results
 import verdict
+from evaluate import Evaluation
 from reporting import compare, plots
 from results import Result
 
@@ -45,13 +48,17 @@ def chart(result: Result) -> list[str]:
     ]
 
 
-def mistakes(run: Path, data_dir: Path) -> list[str]:
-    """The five most confident mistakes in block characters; none where the weights or the images are not there."""
+def evaluated(run: Path, data_dir: Path) -> tuple[dict[str, Any], Evaluation | None]:
+    """(the checkpoint's state, its evaluation); no evaluation where the weights or the images are not there."""
     try:
         model, state = checkpoint.load_model(run)
     except UserError:  # of which the verdict tells
-        return []
-    evaluation = verdict.evaluate_again(model, state, data_dir, "cpu")
+        return {}, None
+    return state, verdict.evaluate_again(model, state, data_dir, "cpu")
+
+
+def mistakes(state: dict[str, Any], evaluation: Evaluation | None, data_dir: Path) -> list[str]:
+    """The five most confident mistakes in block characters; none without an evaluation."""
     if not evaluation or not evaluation.misclassified:
         return []
     worst = evaluation.misclassified[:5]
@@ -74,16 +81,18 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     run, base = arguments.run, arguments.base
     result = results.load_finished(run)
-    rules = [[mark(rule.passed), rule.name, rule.measured] for rule in verdict.judge(run, arguments.data)]
+    state, evaluation = evaluated(run, arguments.data)
+    judged = verdict.judge(run, arguments.data, evaluation=evaluation)
+    rules = [[mark(rule.passed), rule.name, rule.measured] for rule in judged]
     recipe = recipes.from_stored(result["recipe"])
     history = [result["history"][: epoch + 1] for epoch in range(len(result["history"]))]  # so far, at each epoch
     parts = [
         f"### {run.name}: {results.result_line(result)}",
         "",
-        results.markdown_table(["", "", ""], rules),
+        markdown_table(["", "", ""], rules),
         *(["", difference(result, base.parent if base.is_file() else base)] if base else []),
         *(["", *chart(result)] if len(history) > 1 else []),
-        *mistakes(run, arguments.data),
+        *mistakes(state, evaluation, arguments.data),
         "\n<details><summary>history</summary>\n\n```",
         results.epoch_head(recipe),
         *(results.epoch_row(so_far, recipe.epochs, recipe.best_threshold) for so_far in history),

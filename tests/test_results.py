@@ -2,6 +2,7 @@ import csv
 import json
 
 from support import UserError, cli, files
+from support.table import terminal_table
 
 import pytest
 import torch
@@ -134,7 +135,7 @@ def test_an_epochs_row_stands_under_its_head_claims_no_more_digits_than_its_imag
 )
 def test_a_table_fits_its_terminal(monkeypatch, wide, least, lines):
     monkeypatch.setattr(cli, "columns", lambda: wide)
-    assert results.terminal_table(["run", "note"], [["a-b", "1 2"]], least).splitlines() == lines
+    assert terminal_table(["run", "note"], [["a-b", "1 2"]], least).splitlines() == lines
 
 
 def test_the_widest_tables_fit_80_columns(monkeypatch, capsys):
