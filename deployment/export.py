@@ -1,19 +1,20 @@
 """Export: a run's network as ONNX, as safetensors with a model card, and as a C99 header for microcontrollers.
 
-    python -m deployment.export [results/default-seed0] [--data data]      the best finished run where none is named
+    python -m deployment.export [results/default-seed0] [--data data] [--quick]   the best finished run if none is named
 
 writes model.onnx, model.safetensors, config.json, README.md (the card) and mnist20k.h into the run's folder export/.
 Every format then reads all images that the run was evaluated on: ONNX must say the same as the checkpoint, with logits
 within 1e-4, safetensors exactly the same, and the header, in 8-bit weights, read one image in 200 otherwise at most.
 What was found is printed and written to export.json; exit status 1 when a format falls short. One that this network or
 this machine cannot have is left out, with a warning: ONNX of a network that torch cannot trace; the header then, too,
-without a C compiler, or with operators that it does not have.
+without a C compiler, or with operators that it does not have. --quick writes what predict and demo need, unverified:
+model.onnx, and page.json with the verdict and the mistakes that the page shows.
 """
 
+import base64
 import dataclasses
 import functools
 import hashlib
-import json
 import statistics
 import timeit
 from collections.abc import Callable, Sequence
@@ -29,15 +30,17 @@ import checkpoint
 import data
 import environment
 import results
-from deployment import c_header, onnx_format, safetensors_format
+import verdict
+from deployment import c_header, network, onnx_format, safetensors_format
 from deployment.onnx_format import Unavailable
-from evaluate import Evaluation, evaluate, load_images
+from evaluate import Evaluation, evaluate, load_images, load_tested
 from verdict import Rule, format_rules
 
 LOGITS_TOLERANCE = {"model.onnx": 1e-4, "model.safetensors": 0.0}
 OTHERWISE_TOLERANCE = 1 / 200  # of the images, which 8-bit weights may read otherwise
 CALIBRATION_IMAGES = 1000
 TIMED_IMAGES = 300
+MISTAKES = 60  # on the demo's page: more are not leafed through
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,22 +48,30 @@ class Run:
     """A finished run: its deployable model on the CPU, its checkpoint's state, its results."""
 
     folder: Path
-    name: str  # on the demo's page
     model: nn.Module
     state: dict[str, Any]
     result: results.Result
 
     def facts(self) -> dict[str, Any]:
-        """What an export and the demo say of it."""
-        part, accuracy, _, _ = results.final_figures(self.result)
+        """What an export and the demo say of it; accuracies in percent. Its recipe's record has the temperature of its
+        probabilities, and the threshold below which they are no answer."""
+        part, accuracy, interval, _ = results.final_figures(self.result)
+        record = results.load_record(self.state["recipe"]["name"])
         return {
             "recipe": self.state["recipe"]["name"],
             "seed": self.state["seed"],
             "dataset": self.state["recipe"]["dataset"],
+            "classes": self.state["classes"],
             "parameters": self.result["total_parameters"],
-            f"{part}_accuracy": f"{accuracy:.2f}",
-            "classes": json.dumps(self.state["classes"], ensure_ascii=False),
+            "epochs": self.result["total_epochs"],
+            "seconds": self.result["training_time"],
+            "part": part,
+            "images": self.result["evaluated_images"],
+            "misclassified": len(self.result["misclassified"]),
+            "accuracy": accuracy,
+            "accuracy_ci95": interval,
             "commit": self.result["environment"]["commit"],
+            **{"temperature": 1.0, "threshold": 0.0} | record.get("calibration", {}),
         }
 
 
@@ -69,7 +80,25 @@ def load_run(run_dir: Path) -> Run:
     folder, _ = checkpoint.locate(run_dir)
     result = results.load_finished(folder)
     model, state = checkpoint.load_model(folder)
-    return Run(folder, folder.resolve().name, model.to(memory_format=torch.contiguous_format), state, result)
+    return Run(folder, model.to(memory_format=torch.contiguous_format), state, result)
+
+
+def write_page(run: Run, images: data.Images, evaluation: Evaluation, data_dir: Path) -> None:
+    """Write page.json, what the demo's page shows besides the facts: the verdict, and the most confident mistakes,
+    whose pixels are base64 of uint8 [H, W]."""
+    mistakes = [
+        evaluation.mistake(index) | {"pixels": base64.b64encode(images.pixels[index].numpy().tobytes()).decode()}
+        for index in evaluation.misclassified[:MISTAKES]
+    ]
+    rules = [dataclasses.asdict(rule) for rule in verdict.judge(run.folder, data_dir, "cpu", evaluation)]
+    files.write_json(run.folder / "export" / "page.json", {"rules": rules, "mistakes": mistakes})
+
+
+def write_quickly(run: Run, data_dir: Path) -> None:
+    """Write what predict and demo need: page.json and model.onnx."""
+    images = load_tested(run.state, data_dir, "cpu")
+    write_page(run, images, evaluate(run.model, images, tuple(run.state["classes"])), data_dir)
+    write_onnx(run, run.folder / "export" / "model.onnx")
 
 
 def microseconds_per_image(call: Callable[[Any], Any], images: Sequence[Any]) -> dict[str, float]:
@@ -87,9 +116,10 @@ def write_onnx(run: Run, path: Path) -> None:
 def read_by_onnx(run: Run, path: Path, _: data.Images, images: data.Images) -> tuple[Tensor, dict[str, float]]:
     """(logits, figures) of model.onnx."""
     write_onnx(run, path)
-    session, pixels = onnx_format.session(files.read(path)), images.pixels.numpy()
+    session, pixels = network.session(files.read(path)), images.pixels.numpy()
     figures = microseconds_per_image(lambda image: session.run(None, {"pixels": image[None]}), pixels)
-    return torch.from_numpy(session.run(["logits"], {"pixels": pixels})[0]), figures
+    logits = torch.from_numpy(session.run(["logits"], {"pixels": pixels})[0])
+    return logits * run.facts()["temperature"], figures
 
 
 def read_by_safetensors(run: Run, path: Path, _: data.Images, images: data.Images) -> tuple[Tensor, dict[str, float]]:
@@ -141,6 +171,7 @@ def export(run: Run, data_dir: Path) -> tuple[dict[str, Any], list[Rule]]:
     had."""
     training, images = load_images(run.state, data_dir, torch.device("cpu"))
     reference = evaluate(run.model, images, tuple(run.state["classes"]))
+    write_page(run, images, reference, data_dir)
     torch.set_num_threads(1)  # for the times of one image
     entries, rules = {}, []
     for name, read in FORMATS.items():
@@ -153,8 +184,7 @@ def export(run: Run, data_dir: Path) -> tuple[dict[str, Any], list[Rule]]:
             cli.warn(f"no {name}: {error}")
     summary = {
         "run": run.folder.name,
-        **{key: str(value) for key, value in run.facts().items() if key != "classes"},
-        "images": len(images),
+        **run.facts(),
         "accuracy": reference.accuracy,
         "environment": environment.describe(torch.device("cpu"), "float32"),
         "formats": entries,
@@ -166,9 +196,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("run", nargs="?", type=results.find_run, help="the run's folder, or its name in results/")
     parser.add_data()
+    parser.add_argument("--quick", action="store_true", help="only what predict and demo need, unverified")
     arguments = parser.parse_args(argv)
     devices.prepare()
     run = load_run(arguments.run or results.best_run())
+    if arguments.quick:
+        write_quickly(run, arguments.data)
+        return 0
     summary, rules = export(run, arguments.data)
     files.write_json(run.folder / "export" / "export.json", summary)
     print(f"{run.folder.name}: {summary['accuracy']:.2f} % of {summary['images']:,} images, by the checkpoint")

@@ -1,9 +1,10 @@
 """The network as ONNX: bytes in, probabilities out, with what it is in the file's metadata.
 
 `write` makes model.onnx, which any ONNX runtime reads: input `pixels`, uint8 [N, 1, H, W] for any N; outputs
-`probabilities` and `logits`, float32 [N, num_classes]. `session` runs such a file by onnxruntime.
+`probabilities` and `logits`, float32 [N, num_classes].
 """
 
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any
 from support import UserError, files
 
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -22,24 +22,27 @@ class Unavailable(UserError):
 
 
 class Deployed(nn.Module):
-    """A model from pixels in 0..1 to logits as one from bytes to (probabilities, logits)."""
+    """A model from pixels in 0..1 to logits as one from bytes to (probabilities, logits), both calibrated by a
+    temperature (Guo et al., arXiv 1706.04599)."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, temperature: float):
         super().__init__()
-        self.model = model
+        self.model, self.temperature = model, temperature
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.model(pixels.float() / 255)
+        if self.temperature != 1:
+            logits = logits / self.temperature
         return logits.softmax(1), logits
 
 
 def write(path: Path | str, model: nn.Module, input_shape: tuple[int, int, int], metadata: dict[str, Any]) -> None:
-    """Write a deployable model (checkpoint.load_model) as ONNX. Raises what torch does for one that it cannot
-    trace."""
+    """Write a deployable model (checkpoint.load_model) as ONNX, with a `temperature` that its metadata may have; those
+    that are no text become JSON. Raises what torch does for one that it cannot trace."""
     with warnings.catch_warnings(action="ignore"):  # of the exporter, about torch's own code
         logging.getLogger("onnxscript").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            Deployed(model.to("cpu", memory_format=torch.contiguous_format)).eval(),
+            Deployed(model.to("cpu", memory_format=torch.contiguous_format), metadata.get("temperature", 1)).eval(),
             (torch.zeros(2, *input_shape, dtype=torch.uint8),),
             input_names=["pixels"],
             output_names=["probabilities", "logits"],
@@ -52,14 +55,7 @@ def write(path: Path | str, model: nn.Module, input_shape: tuple[int, int, int],
     for noted in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
         noted.ClearField("metadata_props")
         noted.ClearField("doc_string")
-    onnx.helper.set_model_props(content, {name: str(value) for name, value in metadata.items()})
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
+    onnx.helper.set_model_props(content, texts)
     onnx.checker.check_model(content)
     files.replace_file(path, content.SerializeToString())
-
-
-def session(content: bytes) -> onnxruntime.InferenceSession:
-    """A session of onnxruntime on the CPU."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3  # errors
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

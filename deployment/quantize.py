@@ -19,7 +19,7 @@ import onnx
 import onnxruntime
 from onnx import NodeProto, helper
 
-from deployment import onnx_format
+from deployment import network
 from deployment.onnx_format import Unavailable
 
 WEIGHT_LIMIT, ACTIVATION_LIMIT, SUM_LIMIT = 2**7 - 1, 2**15 - 1, 2**31 - 1
@@ -117,7 +117,7 @@ class Graph:
         graph = helper.make_graph(nodes, "nodes", [source], results, self.model.graph.initializer)
         versions = [*self.model.opset_import, helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(graph, opset_imports=versions, ir_version=self.model.ir_version)
-        return onnx_format.session(model.SerializeToString())
+        return network.session(model.SerializeToString())
 
     def measured(self, pixels: Array) -> dict[str, Array]:
         """{name: the largest absolute value at each place} of what the graph makes of each image."""

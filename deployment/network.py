@@ -1,0 +1,115 @@
+"""The network that reads: an exported one, run by onnxruntime; nothing here needs torch.
+
+    find(None)      the best finished run of one's own, else the best of results/records
+    find(run)       that of a run's folder, exported when it is first asked for, or an ONNX file
+
+Beside a network of handwriting reads the detector of results/records/detector.onnx, which tells digits from other
+shapes (experiments/detector.py).
+"""
+
+import functools
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from support import UserError, cli, files
+
+import numpy as np
+import onnxruntime
+
+import results
+
+DETECTOR = results.RECORDS / "detector.onnx"
+HANDWRITING = "mnist"  # the data set for which it was trained
+TEXTS = ("recipe", "dataset", "commit")  # of the metadata; the others are JSON
+BATCH_IMAGES = 256  # in one run of onnxruntime
+
+
+def session(content: bytes) -> onnxruntime.InferenceSession:
+    """A session of onnxruntime on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3  # errors
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+class Network:
+    """A network of an ONNX file that deployment/onnx_format.py wrote. Raises UserError for any other file."""
+
+    def __init__(self, path: Path, name: str):
+        self.path, self.name = path, name
+        content = files.read(path)
+        try:
+            self.session = session(content)
+            texts = self.session.get_modelmeta().custom_metadata_map
+            values = {key: json.loads(value) for key, value in texts.items() if key not in TEXTS}
+            self.facts: dict[str, Any] = texts | values
+            self.classes: list[str] = self.facts["classes"]
+        except Exception as error:  # onnxruntime's errors have no base of their own
+            raise UserError(f"{path} is no network of this program: make export writes one") from error
+
+    @property
+    def reads_digits(self) -> bool:
+        """Whether it reads handwriting: strokes, whatever they were drawn with."""
+        return self.facts["dataset"] == HANDWRITING
+
+    def read(self, pixels: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 [N, classes], of images, uint8 [N, 28, 28]."""
+        return run(self.session, pixels, len(self.classes))
+
+    def is_sure(self, pixels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """Whether it is sure of what it read, bool [N]: the best class is probable enough, and nothing says that the
+        image is none of them. Both bounds come from held-out images."""
+        sure = probabilities.max(1) >= self.facts["threshold"]
+        if self.reads_digits:
+            sure &= run(detector().session, pixels, 2)[:, 0] >= detector().facts["threshold"]
+        return sure
+
+
+def run(session: onnxruntime.InferenceSession, pixels: np.ndarray, classes: int) -> np.ndarray:
+    """The probabilities of a network for images, uint8 [N, 28, 28]: float32 [N, classes]."""
+    parts = [pixels[start : start + BATCH_IMAGES, None] for start in range(0, len(pixels), BATCH_IMAGES)]
+    read = [session.run(["probabilities"], {"pixels": part})[0] for part in parts]
+    return np.concatenate([np.zeros((0, classes), np.float32), *read])
+
+
+@functools.cache
+def detector() -> Network:
+    """The network that tells digits from what is none: classes `digit` and `none`."""
+    return Network(DETECTOR, "detector")
+
+
+def records() -> list[Network]:
+    """The committed networks that read digits, the most accurate first."""
+    named = [Network(path, path.stem) for path in sorted(results.RECORDS.glob("*.onnx")) if path != DETECTOR]
+    return sorted((each for each in named if each.reads_digits), key=lambda each: -each.facts["accuracy"])
+
+
+def find(run: Path | None = None) -> Network:
+    """The network of a run, or of an ONNX file. Without one that of the best finished run, else of the best record.
+    Raises UserError where there is none."""
+    run = run or next((path for path, _ in results.usable_runs(results.RUNS)), None)
+    if run is None:
+        for network in records():
+            return network
+        raise UserError(f"no finished run in {results.RUNS}, and no network in {results.RECORDS}: make train")
+    if run.suffix == ".onnx":
+        return Network(run, run.stem)
+    return Network(export(run), run.resolve().name)
+
+
+def export(run: Path) -> Path:
+    """The exported network of a finished run, made where there is none since it was trained. Raises UserError."""
+    path, made = run / "export" / "model.onnx", results.results_path(run)
+    results.load_finished(run)
+    if not path.exists() or path.stat().st_mtime < made.stat().st_mtime:
+        if not importlib.util.find_spec("onnxscript"):
+            raise UserError(f"{run} was not exported yet, which needs more packages: make export RUN={run}")
+        print(f"exporting {run.name} once, so that it can read", file=sys.stderr)
+        done = subprocess.run([sys.executable, "-m", "deployment.export", str(run), "--quick"], cwd=cli.ROOT)
+        if done.returncode:
+            raise UserError(f"{run} could not be exported")
+    return path
