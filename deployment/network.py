@@ -102,14 +102,15 @@ def find(run: Path | None = None) -> Network:
 
 
 def export(run: Path) -> Path:
-    """The exported network of a finished run, made where there is none since it was trained. Raises UserError."""
-    path, made = run / "export" / "model.onnx", results.results_path(run)
-    results.load_finished(run)
-    if not path.exists() or path.stat().st_mtime < made.stat().st_mtime:
+    """The exported network of a finished run, made where there is none since the run was trained and its recipe's
+    record was written. Raises UserError."""
+    path, recipe = run / "export" / "model.onnx", results.load_finished(run)["recipe"]["name"]
+    sources = [each for each in (results.results_path(run), results.RECORDS / f"{recipe}.json") if each.exists()]
+    if not path.exists() or path.stat().st_mtime < max(each.stat().st_mtime for each in sources):
         if not importlib.util.find_spec("onnxscript"):
             raise UserError(f"{run} was not exported yet, which needs more packages: make export RUN={run}")
         print(f"exporting {run.name} once, so that it can read", file=sys.stderr)
-        done = subprocess.run([sys.executable, "-m", "deployment.export", str(run), "--quick"], cwd=cli.ROOT)
+        done = subprocess.run([sys.executable, "-m", "deployment.export", str(run.resolve()), "--quick"], cwd=cli.ROOT)
         if done.returncode:
             raise UserError(f"{run} could not be exported")
     return path

@@ -1,0 +1,160 @@
+"""The detector: a small network that tells digits from shapes that are none, which no network of digits alone can.
+
+    python -m experiments.detector [--data data]
+
+writes results/records/detector.onnx: classes `digit` and `none`, and the probability of `digit` below which an image is
+none, as ANSWERED of held-out training images are above it.
+
+It is outlier exposure (Hendrycks et al., arXiv 1812.04606) by a network of its own: those that read digits lose no
+accuracy by it, and any network has it. Digits are training images, also redrawn by other pens, and a plotter's. What is
+none are a plotter's letters and signs, strokes at random, parts of two digits put together, and digits mirrored or
+turned. Typefaces and people's drawings are not among them: by those it is measured.
+"""
+
+import argparse
+import dataclasses
+import string
+
+from support import cli, devices
+
+import cv2
+import numpy as np
+import torch
+
+import data
+import environment
+import recipes
+from deployment import network, onnx_format, pictures
+from evaluate import evaluate
+from train import train
+from trainer import Trainer
+
+NAME, CLASSES = "digit-or-none", ("digit", "none")
+ANSWERED = 0.985  # of held-out digits
+HELD_OUT = 10_000  # training images
+REDRAWN, PLOTTED = 40_000, 10_000  # digits
+NONE = {"stroke": 24_000, "letter": 21_000, "mixture": 9_000, "turned": 6_000}
+UPRIGHT = (0, 1, 8)  # digits that stay some when they are mirrored or turned
+LETTERS = sorted({*string.ascii_letters, *"&@#%?$+=<*^~"} - {*"OoIilSsZzBbGgqc"})  # but for those that look like digits
+PLOTTER = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_TRIPLEX)
+PLOTTER += (cv2.FONT_HERSHEY_COMPLEX_SMALL, cv2.FONT_HERSHEY_SCRIPT_SIMPLEX, cv2.FONT_HERSHEY_SCRIPT_COMPLEX)
+SCALE = 8  # in which shapes are drawn, of 28 × 28 pixels
+SIDE = SCALE * pictures.SIDE
+
+
+class Shapes:
+    """Shapes at random, each uint8 [28, 28], from digits, uint8 [N, 28, 28], and their labels."""
+
+    def __init__(self, digits: np.ndarray, labels: np.ndarray, seed: int):
+        self.digits, self.labels, self.rng = digits, labels, np.random.default_rng(seed)
+
+    def draw(self, counts: dict[str, int]) -> list[np.ndarray]:
+        """So many shapes of each kind, by the names of the methods that draw them."""
+        return [getattr(self, kind)() for kind, count in counts.items() for _ in range(count)]
+
+    def any_digit(self) -> tuple[np.ndarray, int]:
+        index = self.rng.integers(len(self.digits))
+        return self.digits[index], self.labels[index]
+
+    def redrawn(self, pixels: np.ndarray | None = None) -> np.ndarray:
+        """A digit, or other pixels, with edges as sharp as a pen's and strokes of another width."""
+        pixels = self.any_digit()[0] if pixels is None else pixels
+        soft = cv2.GaussianBlur(cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), (0, 0), 3)
+        ink, change = np.pad(np.uint8(255) * (soft > 110), 2 * SCALE), int(self.rng.integers(-8, 14))
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (abs(change) + 1,) * 2)
+        return fitted(cv2.dilate(ink, disc) if change > 0 else cv2.erode(ink, disc)) if ink.any() else pixels
+
+    def plotted(self, characters: str | list[str] = string.digits) -> np.ndarray:
+        """A character as a plotter writes it, slanted, turned and stretched a little."""
+        ink, font = np.zeros((400, 400), np.uint8), int(self.rng.choice(PLOTTER))
+        thickness = int(self.rng.uniform(4, 34))
+        cv2.putText(ink, self.rng.choice(list(characters)), (120, 270), font, 6, 255, thickness, cv2.LINE_AA)
+        change = np.eye(2) + self.rng.normal(0, 0.12, (2, 2))
+        centre = np.array([200, 200])
+        return fitted(cv2.warpAffine(ink, np.column_stack([change, centre - change @ centre]), ink.shape))
+
+    def letter(self) -> np.ndarray:
+        return self.plotted(LETTERS)
+
+    def stroke(self) -> np.ndarray:
+        """One to four lines, curves or ellipses."""
+        ink, width = np.zeros((SIDE, SIDE), np.uint8), int(self.rng.uniform(1.2, 4) * SCALE)
+        for _ in range(self.rng.integers(1, 5)):
+            if self.rng.random() < 0.2:
+                centre, axes = self.rng.uniform(8, 20, 2), self.rng.uniform(2, 9, 2)
+                end = 360 if self.rng.random() < 0.6 else self.rng.uniform(120, 300)
+                places = [tuple((SCALE * each).astype(int).tolist()) for each in (centre, axes)]
+                cv2.ellipse(ink, *places, self.rng.uniform(0, 180), 0, end, 255, width, cv2.LINE_AA)
+            else:
+                line = np.round(SCALE * self.line()).astype(np.int32)
+                cv2.polylines(ink, [line], False, 255, width, cv2.LINE_AA)
+        return fitted(ink)
+
+    def line(self) -> np.ndarray:
+        """The points of a line with corners or without, [N, 2] in pixels."""
+        corners = self.rng.uniform(4, 24, (self.rng.integers(2, 6), 2))
+        if len(corners) == 2 or self.rng.random() < 0.4:
+            return corners
+        places = np.linspace(0, len(corners) - 1, 24)
+        dense = np.column_stack([np.interp(places, np.arange(len(corners)), column) for column in corners.T])
+        return cv2.blur(np.ascontiguousarray(dense), (1, 7), borderType=cv2.BORDER_REPLICATE)
+
+    def mixture(self) -> np.ndarray:
+        """Half of a digit with half of another, or one upon the other."""
+        (first, label), (second, other) = self.any_digit(), self.any_digit()
+        while label == other:
+            second, other = self.any_digit()
+        how, half, mixed = self.rng.random(), pictures.SIDE // 2, first.copy()
+        if how < 0.7:
+            part = np.s_[half:] if how < 0.35 else np.s_[:, half:]
+            mixed[part] = second[part]
+        else:
+            mixed = np.maximum(first, np.roll(second, self.rng.integers(-4, 5, 2), (0, 1)))
+        return self.redrawn(mixed) if self.rng.random() < 0.5 else fitted(mixed)
+
+    def turned(self) -> np.ndarray:
+        """A digit that is none when it is mirrored, or turned by a right angle."""
+        pixels, label = self.any_digit()
+        while label in UPRIGHT:
+            pixels, label = self.any_digit()
+        changed = np.ascontiguousarray(pixels[:, ::-1] if self.rng.random() < 0.5 else np.rot90(pixels))
+        return self.redrawn(changed) if self.rng.random() < 0.5 else changed
+
+
+def fitted(ink: np.ndarray) -> np.ndarray:
+    """Ink, uint8 [H, W], as a network sees it: uint8 [28, 28]."""
+    content = pictures.trimmed(ink.astype(np.float32) / 255)
+    return np.rint(255 * pictures.fitted(content, pictures.BOX, True)).astype(np.uint8)
+
+
+def examples(digits: data.Images) -> data.Images:
+    """Digits, labelled 0, and what is none, 1."""
+    shapes = Shapes(digits.pixels[:, 0].numpy(), digits.labels.numpy(), 0)
+    more = shapes.draw({"redrawn": REDRAWN, "plotted": PLOTTED})
+    none = shapes.draw(NONE)
+    pixels = torch.cat([digits.pixels, torch.from_numpy(np.stack(more + none))[:, None]])
+    labels = torch.arange(len(pixels)) >= len(pixels) - len(none)
+    return data.Images(pixels, labels.long())
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = cli.Parser(description=__doc__)
+    parser.add_data()
+    arguments: argparse.Namespace = parser.parse_args(argv)
+    device = devices.prepare("cpu")
+    mnist = data.get_dataset(network.HANDWRITING)
+    digits, held_out = data.split(data.load(network.HANDWRITING, arguments.data, "train"), HELD_OUT, 0)
+    data.DATASETS[NAME] = dataclasses.replace(mnist, classes=CLASSES)
+    changes = {"dataset": NAME, "epochs": 4, "keep": 1.0, "label_smoothing": 0.0, "shear": 8}
+    trainer = Trainer(recipes.get_recipe("under5k", **changes), 0, device, examples(digits))
+    train(trainer, None, lambda evaluation: print(f"{evaluation.accuracy:.2f} % of examples held out"))
+    evaluation = evaluate(trainer.eval_model, data.Images(held_out.pixels, 0 * held_out.labels), CLASSES)
+    threshold = evaluation.logits.softmax(1)[:, 0].quantile(1 - ANSWERED).item()
+    facts = {"recipe": "under5k", "dataset": NAME, "classes": CLASSES, "parameters": trainer.total_parameters}
+    facts |= {"threshold": threshold, "commit": environment.commit()}
+    onnx_format.write(network.DETECTOR, trainer.eval_model, mnist.input_shape, facts)
+    print(network.DETECTOR)
+
+
+if __name__ == "__main__":
+    cli.run(main)
