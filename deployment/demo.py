@@ -54,7 +54,7 @@ def choose(named: list[Path]) -> list[Network]:
                 raise
             cli.warn(error)
     for each in own:
-        if each.facts["part"] != "test":
+        if each.facts["holdout"]:
             raise UserError(f"{each.name} is a hold-out run, without test accuracy: train without HOLDOUT")
     names = [each.name for each in own]
     if len(set(names)) < len(names):

@@ -65,7 +65,7 @@ class Run:
             "parameters": self.result["total_parameters"],
             "epochs": self.result["total_epochs"],
             "seconds": self.result["training_time"],
-            "part": part,
+            "holdout": part == "validation",
             "images": self.result["evaluated_images"],
             "misclassified": len(self.result["misclassified"]),
             "accuracy": accuracy,

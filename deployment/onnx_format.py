@@ -52,9 +52,12 @@ def write(path: Path | str, model: nn.Module, input_shape: tuple[int, int, int],
     content = program.model_proto
     graph = content.graph
     # The exporter notes about each value the names of torch's functions, and paths of this machine.
-    for noted in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
+    graph.ClearField("value_info")
+    for noted in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         noted.ClearField("metadata_props")
         noted.ClearField("doc_string")
+    for node in graph.node:
+        node.ClearField("name")
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
     onnx.helper.set_model_props(content, texts)
     onnx.checker.check_model(content)
