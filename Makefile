@@ -27,7 +27,10 @@ choose = run=$(if $(RUN),"$(RUN)",$(if $(strip $1),$$($(PYTHON) results.py $1 $(
 NAMED_RUN = $(call choose,$(or $(strip $(ASKED)),--recipe default))
 BEST_RUN = $(call choose,$(ASKED))
 DEMO = $(if $(RUNS),run=,$(call choose,$(OF_RUN))) && $(PYTHON) -m deployment.demo $${run:+"$$run"} \
-	$(foreach run,$(RUNS),"$(run)") $(call flags,DATA:data DEVICE:device OUT:out PORT:port)
+	$(foreach run,$(RUNS),"$(run)") $(call flags,DATA:data OUT:out PORT:port)
+# A run of one's own is exported before it reads, which needs torch; the committed networks read without it.
+TO_READ = requirements-read.txt $(if $(filter-out %.onnx,$(RUN))$(RUNS)$(wildcard results/*/results.json),$(TO_EXPORT))
+TO_EXPORT = requirements.txt requirements-read.txt requirements-deploy.txt
 PYTEST = $(PYTHON) -m pytest -q
 
 .NOTPARALLEL:
@@ -60,14 +63,14 @@ show-augmentation: requirements.txt ## training images as RECIPE shows them to t
 	@$(PYTHON) -m reporting.samples $(ASKED) $(call flags,DATA:data)
 
 ##@ use
-predict: requirements-read.txt ## the digit in IMAGE, any picture of one; the best run reads it
+predict: $(TO_READ) ## the digits in IMAGE, any picture of some; no training needed
 	@$(BEST_RUN) && $(PYTHON) -m deployment.predict $(if $(IMAGE),"$(IMAGE)") $${run:+--run "$$run"} \
-		$(call yes,JSON,json) $(call yes,SHOW,show) $(call flags,DEVICE:device)
-export: requirements-read.txt requirements-deploy.txt ## the best run as ONNX, safetensors and a C header, verified
+		$(call yes,JSON,json) $(call yes,SHOW,show)
+export: $(TO_EXPORT) ## the best run as ONNX, safetensors and a C header, verified
 	@$(BEST_RUN) && $(PYTHON) -m deployment.export $${run:+"$$run"} $(call flags,DATA:data)
-demo: requirements-read.txt requirements-deploy.txt ## a page on which one draws, and exported runs read
+demo: $(TO_READ) requirements-deploy.txt ## a page on which one draws, and networks read
 	@$(DEMO)
-site: requirements-read.txt requirements-deploy.txt ## the same page as a folder for any web server
+site: $(TO_READ) requirements-deploy.txt ## the same page as a folder for any web server
 	@$(DEMO) --build-only
 
 ##@ your network
@@ -90,9 +93,13 @@ grade: requirements.txt ## students' folders, STUDENT="a b", judged; runs their 
 check-all: check-params check-model setup ## parameters, rules and environment
 summary: requirements.txt ## a run as Markdown for CI, and what changed since BASE
 	@$(NAMED_RUN) && $(PYTHON) -m reporting.summary "$$run" $(call flags,DATA:data BASE:base)
-records: requirements.txt ## RECIPE with seeds 0 to SEEDS-1, into results/records
+records: $(TO_EXPORT) ## RECIPE with seeds 0 to SEEDS-1, into results/records
 	@$(call refuse,CONFIG LR HOLDOUT DATASET NPROC)$(PYTHON) -m experiments.records "$(or $(RECIPE),default)" \
 		$(call flags,DATA:data DEVICE:device SEEDS:seeds JOBS:jobs EPOCHS:epochs) $(call yes,OVERWRITE,overwrite)
+detector: $(TO_EXPORT) ## train the detector of what is no digit, into results/records
+	@$(PYTHON) -m experiments.detector $(call flags,DATA:data)
+robustness: requirements-dev.txt ## read others' handwriting, and disturbed test images, with the records
+	@$(PYTHON) -m experiments.robustness $(call flags,DATA:data)
 sweep: requirements-dev.txt ## candidates from FILE on held-out images, with Optuna; ranked
 	@$(call refuse,DATASET SEED EPOCHS LR CONFIG HOLDOUT NPROC SEEDS,FILE)$(PYTHON) -m experiments.sweep \
 		$(if $(FILE),"$(FILE)") $(call flags,RECIPE:recipe STORAGE:storage JOBS:jobs) $(call yes,SHOW,show) $(PLACE)
@@ -119,7 +126,7 @@ lint: requirements-dev.txt ## style, formatting, layers of imports, the workflow
 	@"$(BIN)/check-jsonschema" --builtin-schema vendor.dependabot .github/dependabot.yml
 
 # Looks at what is there before it does anything; what few targets need is installed by them.
-requirements-read.txt requirements-deploy.txt requirements-dev.txt: requirements.txt
+requirements-dev.txt: requirements.txt requirements-read.txt
 $(REQUIREMENTS):
 	@SYSTEM_PYTHON="$(SYSTEM_PYTHON)" sh support/install.sh $@ $(PYTHON) $(UPGRADE)
 

@@ -1,7 +1,8 @@
 """The network that reads: an exported one, run by onnxruntime; nothing here needs torch.
 
     find(None)      the best finished run of one's own, else the best of results/records
-    find(run)       that of a run's folder, exported when it is first asked for, or an ONNX file
+    find(run)       that of a run's folder, exported when it is first asked for; or of its recipe's record, if it has
+                    not been trained here; or an ONNX file
 
 Beside a network of handwriting reads the detector of results/records/detector.onnx, which tells digits from other
 shapes (experiments/detector.py).
@@ -96,8 +97,10 @@ def find(run: Path | None = None) -> Network:
         for network in records():
             return network
         raise UserError(f"no finished run in {results.RUNS}, and no network in {results.RECORDS}: make train")
-    if run.suffix == ".onnx":
-        return Network(run, run.stem)
+    record = results.RECORDS / f"{run.name.removesuffix('-seed0')}.onnx"
+    if run.suffix == ".onnx" or (record.exists() and not run.exists()):
+        path = run if run.suffix == ".onnx" else record
+        return Network(path, path.stem)
     return Network(export(run), run.resolve().name)
 
 

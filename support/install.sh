@@ -69,7 +69,7 @@ if [ -z "$UV_DEFAULT_INDEX$UV_INDEX$UV_INDEX_URL$UV_EXTRA_INDEX_URL" ]; then # t
     set +a
 fi
 # Where torch comes from is decided once: torch of the usual index and torchvision of PyTorch's own do not go together.
-if [ ! -e "$folder/.torch" ]; then
+if [ ! -e "$folder/.torch" ] && [ "$requirements" = requirements.txt ]; then
     backend=
     if [ -z "$UV_DEFAULT_INDEX$UV_INDEX$UV_INDEX_URL$UV_EXTRA_INDEX_URL" ]; then
         backend=--torch-backend=${UV_TORCH_BACKEND:-auto}
@@ -83,7 +83,7 @@ if [ ! -e "$folder/.torch" ]; then
 fi
 
 echo "installing what $requirements asks for into $venv"
-"$uv" pip install $([ -t 1 ] || echo -q) --python "$python" $(cat "$folder/.torch") $upgrade \
+"$uv" pip install $([ -t 1 ] || echo -q) --python "$python" $(cat "$folder/.torch" 2>/dev/null) $upgrade \
     $([ "$state" != packages ] || echo --reinstall) -r "$requirements"
 cp "$requirements" "$venv/.$requirements"
 : >"$folder/.making"

@@ -101,7 +101,12 @@ def test_what_a_target_needs_is_installed_once_and_again_when_the_content_change
     assert project.make() == ([], [RESULTS])
     assert project.make("predict")[1] == [f"uv {AUTO} -r requirements-read.txt", "-m deployment.predict"]
     (project.folder / "requirements.txt").write_text("numpy\n")
-    assert project.make("predict")[1] == [INSTALL, "-m deployment.predict"]
+    assert project.make("predict")[1] == ["-m deployment.predict"]  # reads without what training needs
+    run = project.folder / "results" / "mine" / "results.json"
+    run.parent.mkdir(parents=True)
+    run.touch()  # and exports a run of one's own with it
+    deploy = f"uv {AUTO} -r requirements-deploy.txt"
+    assert project.make("predict")[1] == [INSTALL, deploy, "-m deployment.predict"]
     assert project.make("env-update")[1][0] == f"uv {AUTO} --upgrade -r requirements.txt"
 
 
