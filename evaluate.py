@@ -28,16 +28,19 @@ from model import count_parameters
 
 BATCH_IMAGES = 500  # in one forward pass: small enough for the widest model here
 BINS = 15  # of confidence, as in Guo et al.
+ANSWERED = tuple(1 - part / 200 for part in range(21))  # shares of the images, from all down to nine tenths
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """A model's output for N labelled images: logits [N, num_classes] and labels [N], on the CPU, and the class
-    names."""
+    """A model's output for N labelled images: logits [N, num_classes] and labels [N], on the CPU, and the class names.
+    Confidences are those of logits divided by a temperature (Guo et al., arXiv 1706.04599), the loss of logits as they
+    are."""
 
     logits: Tensor
     labels: Tensor
     classes: tuple[str, ...]
+    temperature: float = 1.0
 
     @functools.cached_property
     def predictions(self) -> Tensor:
@@ -85,7 +88,7 @@ class Evaluation:
     @functools.cached_property
     def confidences(self) -> Tensor:
         """The probability given to each prediction, [N]."""
-        return self.logits.softmax(1).amax(1)
+        return (self.logits / self.temperature).softmax(1).amax(1)
 
     @functools.cached_property
     def misclassified(self) -> list[int]:
@@ -93,13 +96,25 @@ class Evaluation:
         wrong = (self.predictions != self.labels).nonzero().flatten()
         return wrong[self.confidences[wrong].argsort(descending=True, stable=True)].tolist()
 
+    @functools.cached_property
+    def reliability(self) -> list[tuple[float, float, float]]:
+        """Confidence against accuracy in bins, [(mean confidence, accuracy, share of the images)] of each that has
+        images, all in percent."""
+        bins, right = (self.confidences * BINS).long().clamp(max=BINS - 1), (self.predictions == self.labels).double()
+        parts = [bins == index for index in bins.unique()]
+        means = [(self.confidences[part].double().mean(), right[part].mean(), part.double().mean()) for part in parts]
+        return [tuple(100 * value.item() for value in each) for each in means]
+
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error in percent: confidence against accuracy in bins (Guo et al., arXiv 1706.04599)."""
-        bins = (self.confidences * BINS).long().clamp(max=BINS - 1)
-        gaps = self.confidences.double() - (self.predictions == self.labels).double()
-        total = torch.zeros(BINS, dtype=torch.double).index_add_(0, bins, gaps).abs().sum().item()
-        return 100 * total / len(self.labels)
+        """Expected calibration error in percent (Guo et al.)."""
+        return sum(abs(confidence - accuracy) * share for confidence, accuracy, share in self.reliability) / 100
+
+    @property
+    def coverage(self) -> list[float]:
+        """The accuracy in percent of those images, shares of ANSWERED, that have most confidence."""
+        right = (self.predictions == self.labels)[self.confidences.argsort(descending=True)].double()
+        return [100 * right[: max(1, round(share * len(right)))].mean().item() for share in ANSWERED]
 
     def mistake(self, index: int) -> dict[str, Any]:
         """The true and the predicted class of an image, and the probability of the prediction."""
@@ -130,6 +145,13 @@ def evaluate(model: nn.Module, images: data.Images, classes: tuple[str, ...]) ->
     model.eval()
     logits = [model(part) for part in images.to_float().split(BATCH_IMAGES)]
     return Evaluation(torch.cat(logits).float().cpu(), images.labels.cpu(), classes)
+
+
+def evaluate_run(model: nn.Module, state: dict[str, Any], images: data.Images) -> Evaluation:
+    """Evaluate the model of a run with this checkpoint state, its confidences by the temperature of its recipe's
+    record."""
+    evaluation = evaluate(model, images, tuple(state["classes"]))
+    return dataclasses.replace(evaluation, temperature=results.calibration(state["recipe"]["name"])["temperature"])
 
 
 def load_images(state: dict[str, Any], data_dir: Path | str, device: torch.device) -> tuple[data.Images, data.Images]:
@@ -172,7 +194,7 @@ def format_mistake(mistake: dict[str, Any]) -> str:
     return f"{mistake['true']}→{mistake['predicted']} {100 * mistake['confidence']:.0f} %"
 
 
-def evaluate_run(argv: list[str] | None) -> tuple[Path, Evaluation, data.Images]:
+def evaluate_named(argv: list[str] | None) -> tuple[Path, Evaluation, data.Images]:
     """Evaluate the run named on the command line, print its figures and write evaluation.json. Returns the run's
     folder, the evaluation and the images."""
     parser = cli.Parser(description=__doc__)
@@ -190,7 +212,7 @@ def evaluate_run(argv: list[str] | None) -> tuple[Path, Evaluation, data.Images]
         f"{arguments.run}: recipe {facts['recipe']}, seed {facts['seed']}, {count_parameters(model):,} parameters, "
         f"epoch {facts['epoch']}, {len(images):,} {'held-out' if state['recipe']['holdout'] else 'test'} images"
     )
-    evaluation = evaluate(model, images, tuple(state["classes"]))
+    evaluation = evaluate_run(model, state, images)
     print(format_evaluation(evaluation))
     path = run_dir / "evaluation.json"
     files.write_json(path, facts | evaluation.summary())
@@ -199,7 +221,7 @@ def evaluate_run(argv: list[str] | None) -> tuple[Path, Evaluation, data.Images]
 
 
 def main(argv: list[str] | None = None) -> None:
-    evaluate_run(argv)
+    evaluate_named(argv)
 
 
 if __name__ == "__main__":

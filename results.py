@@ -168,6 +168,11 @@ def load_record(recipe: str) -> dict[str, Any]:
     return files.read_json(path, "restore it, or remove it") if path.exists() else {}
 
 
+def calibration(recipe: str) -> dict[str, float]:
+    """{"temperature", "threshold"} of a recipe's record; where it has none, probabilities are taken as they are."""
+    return {"temperature": 1.0, "threshold": 0.0} | load_record(recipe).get("calibration", {})
+
+
 def final_keys(result: Result) -> tuple[str, str, str]:
     """The keys of a finished run's accuracy, its interval, and its loss."""
     part = {"val": "validation"}.get(history_part(result["recipe"]), "test")

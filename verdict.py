@@ -30,7 +30,7 @@ import checkpoint
 import data
 import recipes
 import results
-from evaluate import Evaluation, evaluate, load_tested
+from evaluate import Evaluation, evaluate_run, load_tested
 from model import count_parameters
 from recipes import Recipe
 from results import Result
@@ -178,7 +178,7 @@ def evaluate_again(
     states = data.state(data.get_dataset(state["recipe"]["dataset"]), data_dir)
     if any(states[name] != "verified" for name in data.FILES[part]):
         return None
-    return evaluate(model, load_tested(state, data_dir, device), tuple(state["classes"]))
+    return evaluate_run(model, state, load_tested(state, data_dir, device))
 
 
 def accuracy_rules(result: Result, evaluation: Evaluation | None, bound: float | None) -> list[Rule]:

@@ -33,7 +33,7 @@ import results
 import verdict
 from deployment import c_header, network, onnx_format, safetensors_format
 from deployment.onnx_format import Unavailable
-from evaluate import Evaluation, evaluate, load_images, load_tested
+from evaluate import Evaluation, evaluate, evaluate_run, load_images, load_tested
 from verdict import Rule, format_rules
 
 LOGITS_TOLERANCE = {"model.onnx": 1e-4, "model.safetensors": 0.0}
@@ -56,7 +56,6 @@ class Run:
         """What an export and the demo say of it; accuracies in percent. Its recipe's record has the temperature of its
         probabilities, and the threshold below which they are no answer."""
         part, accuracy, interval, _ = results.final_figures(self.result)
-        record = results.load_record(self.state["recipe"]["name"])
         return {
             "recipe": self.state["recipe"]["name"],
             "seed": self.state["seed"],
@@ -71,7 +70,7 @@ class Run:
             "accuracy": accuracy,
             "accuracy_ci95": interval,
             "commit": self.result["environment"]["commit"],
-            **{"temperature": 1.0, "threshold": 0.0} | record.get("calibration", {}),
+            **results.calibration(self.state["recipe"]["name"]),
         }
 
 
@@ -97,7 +96,7 @@ def write_page(run: Run, images: data.Images, evaluation: Evaluation, data_dir: 
 def write_quickly(run: Run, data_dir: Path) -> None:
     """Write what predict and demo need: page.json and model.onnx."""
     images = load_tested(run.state, data_dir, "cpu")
-    write_page(run, images, evaluate(run.model, images, tuple(run.state["classes"])), data_dir)
+    write_page(run, images, evaluate_run(run.model, run.state, images), data_dir)
     write_onnx(run, run.folder / "export" / "model.onnx")
 
 
@@ -170,7 +169,7 @@ def export(run: Run, data_dir: Path) -> tuple[dict[str, Any], list[Rule]]:
     """Write and verify every format: (content of export.json, a rule for each format). Warns of one that cannot be
     had."""
     training, images = load_images(run.state, data_dir, torch.device("cpu"))
-    reference = evaluate(run.model, images, tuple(run.state["classes"]))
+    reference = evaluate_run(run.model, run.state, images)
     write_page(run, images, reference, data_dir)
     torch.set_num_threads(1)  # for the times of one image
     entries, rules = {}, []

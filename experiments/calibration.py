@@ -8,6 +8,7 @@ from there in every exported network.
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from support import cli  # noqa: F401 (before torch)
 
@@ -31,6 +32,22 @@ def calibrate(run: Path, data_dir: Path) -> dict[str, float]:
     """{"temperature", "threshold"} of a hold-out run."""
     model, state = checkpoint.load_model(run)
     return fit(evaluate(model, load_tested(state, data_dir, "cpu"), tuple(state["classes"])))
+
+
+def measure(run: Path, data_dir: Path, fitted: dict[str, float]) -> dict[str, Any]:
+    """How a calibrated run does on its test images, in percent: its expected calibration error; how many it answers,
+    and how many of these are right; and that accuracy for each share of evaluate.ANSWERED."""
+    model, state = checkpoint.load_model(run)
+    evaluation = evaluate(model, load_tested(state, data_dir, "cpu"), tuple(state["classes"]))
+    evaluation = dataclasses.replace(evaluation, temperature=fitted["temperature"])
+    answered = evaluation.confidences >= fitted["threshold"]
+    right = (evaluation.predictions == evaluation.labels)[answered]
+    return {
+        "calibration_error": round(evaluation.calibration_error, 4),
+        "answered": 100 * answered.double().mean().item(),
+        "answered_accuracy": round(100 * right.double().mean().item(), 4),
+        "coverage": [round(accuracy, 4) for accuracy in evaluation.coverage],
+    }
 
 
 def fit(evaluation: Evaluation) -> dict[str, float]:

@@ -153,12 +153,15 @@ def record_path(name: str, record: dict[str, Any], is_own: bool) -> Path:
     return path if is_own and not fewer else results.RUNS / path.name
 
 
-def calibrated(recipe: Recipe, shares: dict[str, Any], data_dir: Path) -> dict[str, float]:
-    """The calibration of a recipe, by a hold-out run of its first seed, trained where it is missing."""
-    recipe = calibration.held_out(recipe)
-    for run in train_all([(recipe, 0)], **shares):
+def calibrate(record: dict[str, Any], recipe: Recipe, shares: dict[str, Any], data_dir: Path) -> None:
+    """Complete the record of a recipe with its calibration, by a hold-out run of the first seed, which is trained where
+    it is missing, and with what that makes of each run."""
+    held_out = calibration.held_out(recipe)
+    for run in train_all([(held_out, 0)], **shares):
         print(f"{recipe.name}, held out: {run['final_validation_accuracy']:.2f} %")
-    return calibration.calibrate(results.RUNS / run_name(recipe, 0), data_dir)
+    fitted = record["calibration"] = calibration.calibrate(results.RUNS / run_name(held_out, 0), data_dir)
+    for run in record["runs"]:
+        run |= calibration.measure(results.RUNS / run_name(recipe, run["seed"]), data_dir, fitted)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -202,7 +205,7 @@ def main(argv: list[str] | None = None) -> None:
         name, record = PUBLISHED, {name: records[name] for name in chosen}
     path = record_path(name, record, is_own)
     if path.parent == results.RECORDS and name != PUBLISHED:
-        record["calibration"] = calibrated(recipe, shares, arguments.data)
+        calibrate(record, recipe, shares, arguments.data)
     files.write_json(path, record)
     print(path)
     if "calibration" in record:

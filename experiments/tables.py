@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 
 import recipes
 import results
+from evaluate import ANSWERED
 from reporting import plots
 from reporting.plots import BLUE, GREY, error_of, mark_errors, mark_numbers
 
@@ -55,6 +56,7 @@ def drawn(shown: dict[str, Any]) -> dict[str, tuple]:
     return {
         "bench.png": (speeds, shown["bench"], shown["published"], shown["mnist"]),
         "frontier.png": (frontier, shown["claims"], shown["mnist"]),
+        "coverage.png": (plots.coverage, ANSWERED, [run["coverage"] for run in shown["mnist"]["default"]["runs"]]),
     }
 
 
@@ -84,6 +86,12 @@ def spread(values: list[float], digits: int, with_range: bool = True) -> str:
     return f"{middle} ({low} to {high})" if with_range and len(values) > 1 else middle
 
 
+def plus_minus(runs: list[dict[str, Any]], figure: str) -> str:
+    """Mean ± standard deviation of a figure of a record's runs."""
+    values = [run[figure] for run in runs]
+    return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
+
+
 def align(text: str) -> str:
     """Markdown whose tables have aligned columns."""
 
@@ -97,7 +105,7 @@ def align(text: str) -> str:
 def render(section: str, shown: dict[str, Any]) -> str:
     """A section as Markdown, of what it shows of `contents`."""
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"median": statistics.median, "spread": spread}
+    environment.filters |= {"median": statistics.median, "plus_minus": plus_minus, "spread": spread}
     environment.globals |= {"shown": shown, "systems": recipes.SYSTEMS, "wilson_interval": intervals.wilson_interval}
     environment.globals |= {function.__name__: function for function in (reaching, mark, best_spin_count)}
     module = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).module

@@ -7,12 +7,12 @@ writes the pictures into the run's folder.
 
 from support import cli, files
 
-from evaluate import evaluate_run, format_mistake
+from evaluate import evaluate_named, format_mistake
 from reporting import plots
 
 
 def main(argv: list[str] | None = None) -> None:
-    run_dir, evaluation, images = evaluate_run(argv)
+    run_dir, evaluation, images = evaluate_named(argv)
     mistakes = [evaluation.mistake(index) for index in evaluation.misclassified[: plots.LISTED]]
     pixels = images.pixels[[mistake["index"] for mistake in mistakes], 0].cpu().numpy() / 255
     captions = [format_mistake(mistake) for mistake in mistakes]

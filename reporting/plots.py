@@ -154,6 +154,32 @@ def per_class(accuracies: dict[str, tuple[int, int, float, list[float]]]) -> Fig
     return axes.figure
 
 
+def reliability(bins: list[tuple[float, float, float]]) -> Figure:
+    """A reliability diagram of an evaluation's bins; a dot's area is the share of the images."""
+    axes = Figure(SMALL, layout="constrained").subplots()
+    confidences, accuracies, shares = np.transpose(bins)
+    axes.plot((0, 100), (0, 100), color=GREY, linewidth=1, linestyle="--")
+    axes.scatter(confidences, accuracies, 12 + 3 * shares, color=BLUE, linewidth=0, clip_on=False, zorder=3)
+    axes.set(xlabel="confidence %", ylabel="accuracy %", xlim=(0, 103), ylim=(0, 103))
+    axes.grid(color=GREY, alpha=0.3)
+    return axes.figure
+
+
+def coverage(shares: Sequence[float], curves: Sequence[list[float]]) -> Figure:
+    """The accuracy of those images, these shares of all, of which a network is most confident: a line for each of its
+    seeds, and of several a thick one for their mean."""
+    axes = Figure(SMALL, layout="constrained").subplots()
+    answered = [100 * share for share in shares]
+    for curve in curves:
+        axes.plot(answered, curve, color=BLUE if len(curves) == 1 else GREY, linewidth=1.8 if len(curves) == 1 else 0.8)
+    if len(curves) > 1:
+        axes.plot(answered, np.mean(curves, 0), color=BLUE, linewidth=2.2)
+    axes.grid(color=GREY, alpha=0.3)
+    axes.set(xlabel="answered, % of the images", ylabel="accuracy of these, %", xlim=(max(answered), min(answered)))
+    axes.ticklabel_format(useOffset=False)
+    return axes.figure
+
+
 def confusion(counts: list[list[int]], names: Sequence[str]) -> Figure:
     """A confusion matrix, rows the true classes; the colour is that of the errors."""
     axes = Figure((5, 4.6), layout="constrained").subplots()

@@ -22,7 +22,7 @@ import recipes
 import results
 import verdict
 from data import Images
-from evaluate import Evaluation, evaluate, load_images
+from evaluate import ANSWERED, Evaluation, evaluate_run, load_images
 from recipes import RECIPES, Recipe
 from reporting import pages, plots, samples
 from reporting.model_summary import layer_table
@@ -97,6 +97,27 @@ def mistakes(evaluation: Evaluation) -> list[dict[str, Any]]:
     return shown
 
 
+def confidence(evaluation: Evaluation, threshold: float) -> list[Markup]:
+    """The pictures of how far confidences can be believed, and of what is gained where the least confident images are
+    left unanswered."""
+    answered = 100 * (evaluation.confidences >= threshold).double().mean().item()
+    return [
+        pages.picture(
+            f"Reliability: accuracy at each confidence, calibration error {evaluation.calibration_error:.2f} %; on the "
+            "dashed line probabilities are what they say. The area of a dot is its share of the images.",
+            plots.reliability,
+            evaluation.reliability,
+        ),
+        pages.picture(
+            "Accuracy of the images of most confidence, over how many are answered"
+            + (f"; a network of this recipe answers {answered:.1f} % of them." if threshold else "."),
+            plots.coverage,
+            ANSWERED,
+            [evaluation.coverage],
+        ),
+    ]
+
+
 def report(
     result: Result, state: dict[str, Any], evaluation: Evaluation, training: Images, tested: Images, **facts: Any
 ) -> str:
@@ -120,6 +141,7 @@ def report(
         curves=curves(result, recipe, len(training)),
         counts=counts.tolist(),
         errors=(counts - counts.diag().diag()).tolist(),
+        confidence=confidence(evaluation, results.calibration(recipe.name)["threshold"]),
         per_class=pages.picture("Accuracy of each class, with its 95 % interval.", plots.per_class, by_class),
         mistakes=listed,
         mistake_images=pages.sprite(tested.pixels[[mistake["index"] for mistake in listed], 0]),
@@ -143,7 +165,7 @@ def main(argv: list[str] | None = None) -> None:
     run_dir, _ = checkpoint.locate(arguments.run)
     model, state = checkpoint.load_model(run_dir, device)
     training, tested = load_images(state, arguments.data, device)
-    evaluation = evaluate(model, tested, tuple(state["classes"]))
+    evaluation = evaluate_run(model, state, tested)
     rules, result = verdict.judge(run_dir, arguments.data, device, evaluation), results.load(run_dir)
     trained = datetime.datetime.fromtimestamp(results.results_path(run_dir).stat().st_mtime, datetime.UTC)
     table = layer_table(model, training.pixels.shape[1:])
