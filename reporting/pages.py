@@ -33,9 +33,11 @@ ON_PAGE = {  # a pattern in the tags of matplotlib's SVG: what a page has for it
     r"(\.\d)\d+": r"\1",  # digits that nobody could see
     r' (id="[^"]*_\d+"|transform="rotate\(-0 [^"]*")': "",  # of groups, to which nothing refers, and of upright text
     "xlink:href": "href",
-    f"'{plots.FONT}'": "system-ui, sans-serif",
+    f"(font-size: 12px; )?font-family: '{plots.FONT}'(; )?": "",  # are the page's
     **{plots.GREY: "var(--grey)", plots.BLUE: "var(--blue)", plots.RED: "var(--red)", plots.GREEN: "var(--green)"},
     "#000000": "currentColor",
+    "; stroke-linecap: square|<g></g>": "",
+    r'(?<=\d") style="stroke: currentColor; stroke-width: 0.8"': "",  # of an axis's marks, which have it from the first
 }
 TEMPLATES = Environment(
     loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -52,6 +54,7 @@ def picture(caption: str, plot: Callable[..., Figure], *content: Any) -> Markup:
     head, _, body = document.partition("</defs>")  # of the head only the view box: its style is for a whole document
     for pattern, replacement in ON_PAGE.items():
         body = re.sub(f"{pattern}(?=[^<>]*>)", replacement, body)
+    body = re.sub('<g><path [^<>]*style="fill: none"/></g>', "", body)  # backgrounds, which nobody sees
     view = re.search('viewBox="([^"]*)"', head)[1]
     shape = Markup('<figure><svg class="plot" viewBox="{}" role="img" aria-label="{}">').format(view, caption)
     return shape + Markup(body) + Markup("<figcaption>{}</figcaption></figure>").format(caption)

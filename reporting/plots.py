@@ -155,13 +155,12 @@ def per_class(accuracies: dict[str, tuple[int, int, float, list[float]]]) -> Fig
 
 
 def reliability(bins: list[tuple[float, float, float]]) -> Figure:
-    """A reliability diagram of an evaluation's bins; a dot's area is the share of the images."""
+    """A reliability diagram of an evaluation's bins."""
     axes = Figure(SMALL, layout="constrained").subplots()
-    confidences, accuracies, shares = np.transpose(bins)
+    confidences, accuracies, _ = zip(*bins, strict=True)
     axes.plot((0, 100), (0, 100), color=GREY, linewidth=1, linestyle="--")
-    axes.scatter(confidences, accuracies, 12 + 3 * shares, color=BLUE, linewidth=0, clip_on=False, zorder=3)
-    axes.set(xlabel="confidence %", ylabel="accuracy %", xlim=(0, 103), ylim=(0, 103))
-    axes.grid(color=GREY, alpha=0.3)
+    axes.plot(confidences, accuracies, "o-", color=BLUE, markersize=5, clip_on=False)
+    axes.set(xlabel="confidence %", ylabel="accuracy %", xlim=(0, 100), ylim=(0, 100))
     return axes.figure
 
 
@@ -174,7 +173,7 @@ def coverage(shares: Sequence[float], curves: Sequence[list[float]]) -> Figure:
         axes.plot(answered, curve, color=BLUE if len(curves) == 1 else GREY, linewidth=1.8 if len(curves) == 1 else 0.8)
     if len(curves) > 1:
         axes.plot(answered, np.mean(curves, 0), color=BLUE, linewidth=2.2)
-    axes.grid(color=GREY, alpha=0.3)
+    axes.grid(axis="y", color=GREY, alpha=0.3)
     axes.set(xlabel="answered, % of the images", ylabel="accuracy of these, %", xlim=(max(answered), min(answered)))
     axes.ticklabel_format(useOffset=False)
     return axes.figure

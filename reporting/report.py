@@ -103,8 +103,8 @@ def confidence(evaluation: Evaluation, threshold: float) -> list[Markup]:
     answered = 100 * (evaluation.confidences >= threshold).double().mean().item()
     return [
         pages.picture(
-            f"Reliability: accuracy at each confidence, calibration error {evaluation.calibration_error:.2f} %; on the "
-            "dashed line probabilities are what they say. The area of a dot is its share of the images.",
+            f"Reliability: accuracy over confidence, which agree on the dashed line; calibration error "
+            f"{evaluation.calibration_error:.2f} %.",
             plots.reliability,
             evaluation.reliability,
         ),

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from deployment import c_header, onnx_format, quantize
+from deployment import c_header, network, onnx_format, quantize
 from deployment.onnx_format import Unavailable
 from model import ARCHITECTURES, Normalize, build
 
@@ -88,7 +88,7 @@ def exported(model, folder):
 def compared(content, pixels, folder):
     """(probabilities by ONNX, by C) of images."""
     c_header.write(folder / "mnist20k.h", content, pixels, "a test", list("0123456789"))
-    expected = onnx_format.session(content).run(["probabilities"], {"pixels": pixels})[0]
+    expected = network.session(content).run(["probabilities"], {"pixels": pixels})[0]
     return expected, c_header.measured(folder / "mnist20k.h", pixels, 10)[0]
 
 

@@ -16,7 +16,7 @@ from made_up import put, run
 
 import checkpoint
 import results
-from deployment import c_header, export, onnx_format, safetensors_format
+from deployment import c_header, export, network, onnx_format, safetensors_format
 from deployment.onnx_format import Unavailable
 
 pytestmark = pytest.mark.process
@@ -58,19 +58,21 @@ def test_every_format_is_written_verified_and_recorded(exported, small_mnist):
 def test_onnx_takes_any_number_of_images_as_bytes_and_names_itself(exported, small_mnist):
     path, found = exported[0] / "export" / "model.onnx", results.load(exported[0])
     model, _ = checkpoint.load_model(exported[0])
-    session = onnx_format.session(path.read_bytes())
+    session = network.session(path.read_bytes())
+    temperature = results.calibration("default")["temperature"]
     for count in (1, 7):
         images = small_mnist[1][:count]
         probabilities, logits = session.run(None, {"pixels": images.pixels.numpy()})
         with torch.no_grad():
-            expected = model(images.to_float())
+            expected = model(images.to_float()) / temperature
         assert logits == pytest.approx(expected.numpy(), abs=1e-4)
         assert probabilities == pytest.approx(expected.softmax(1).numpy(), abs=1e-5)
     exported_model = onnx.load(path)
     facts = {each.key: each.value for each in exported_model.metadata_props}
     assert facts["recipe"] == "default"
     assert facts["parameters"] == str(found["total_parameters"])
-    assert facts["test_accuracy"] == f"{found['final_test_accuracy']:.2f}"
+    assert float(facts["accuracy"]) == found["final_test_accuracy"]
+    assert float(facts["temperature"]) == temperature
     assert json.loads(facts["classes"]) == list("0123456789")
     assert facts["commit"] == found["environment"]["commit"]
     assert str(export.__file__).rsplit("/", 2)[0] not in str(exported_model)  # no path of this machine

@@ -48,8 +48,8 @@ def test_seeds_are_trained_side_by_side_and_a_finished_one_is_not_trained_again(
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
-    """Makes records.main find every training done, by a run of 99 % and a hundredth a seed, and `put` add runs; returns
-    what it asked to be trained."""
+    """Makes records.main find every training done, by a run of 99 % and a hundredth a seed, and calibrates and exports
+    nothing; returns what it asked to be trained."""
     monkeypatch.chdir(tmp_path)
     trained = []
 
@@ -63,6 +63,7 @@ def made(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RUNS", Path("results"))
     monkeypatch.setattr(results, "RECORDS", Path("results/records"))
     monkeypatch.setattr(records, "train_all", train_all)
+    monkeypatch.setattr(records, "calibrate", lambda *_: None)
     return trained
 
 

@@ -116,7 +116,7 @@ def test_a_report_says_what_the_run_is_from_verdict_to_machine(whole, small_mnis
     ):
         assert any(said in line for line in lines), said
     assert len(page.all("main")) == 1
-    assert len(page.all("svg", role="img")) == 4  # accuracy, loss, learning rate, classes
+    assert len(page.all("svg", role="img")) == 6  # accuracy, loss, learning rate, classes
     assert len(page.all("img")) == 1  # the augmentation
     tiles = min(len(result["misclassified"]), plots.LISTED) + report.RANDOM + report.HARDEST
     assert len(page.all("svg", **{"class": "tile"})) == tiles
