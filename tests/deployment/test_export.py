@@ -16,7 +16,7 @@ from made_up import put, run
 
 import checkpoint
 import results
-from deployment import c_header, export, network, onnx_format, safetensors_format
+from deployment import c_header, export, network, safetensors_format
 from deployment.onnx_format import Unavailable
 
 pytestmark = pytest.mark.process
