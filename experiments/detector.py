@@ -91,10 +91,10 @@ class Shapes:
         return fitted(ink)
 
     def line(self) -> np.ndarray:
-        """The points of a line with corners or without, [N, 2] in pixels."""
+        """The points of a line with corners, which may be closed, or without, [N, 2] in pixels."""
         corners = self.rng.uniform(4, 24, (self.rng.integers(2, 6), 2))
         if len(corners) == 2 or self.rng.random() < 0.4:
-            return corners
+            return corners[[*range(len(corners)), 0]] if self.rng.random() < 0.5 else corners
         places = np.linspace(0, len(corners) - 1, 24)
         dense = np.column_stack([np.interp(places, np.arange(len(corners)), column) for column in corners.T])
         return cv2.blur(np.ascontiguousarray(dense), (1, 7), borderType=cv2.BORDER_REPLICATE)
