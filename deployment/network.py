@@ -26,7 +26,6 @@ import results
 DETECTOR = results.RECORDS / "detector.onnx"
 HANDWRITING = "mnist"  # the data set for which it was trained
 TEXTS = ("recipe", "dataset", "commit")  # of the metadata; the others are JSON
-NEIGHBOURS = 15  # times: how much likelier a shape is a digit where it stands among digits
 BATCH_IMAGES = 256  # in one run of onnxruntime
 
 
@@ -63,16 +62,12 @@ class Network:
         return run(self.session, pixels, len(self.classes))
 
     def is_sure(self, pixels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-        """Whether it is sure of what it read in the images of one picture, bool [N]: the best class is probable enough,
-        and the detector takes the image for a digit. Both bounds come from held-out images."""
+        """Whether it is sure of what it read, bool [N]: the best class is probable enough, and the detector takes the
+        image for a digit. Both bounds come from held-out images."""
         sure = probabilities.max(1) >= self.facts["threshold"]
-        if not self.reads_digits or not len(pixels):
-            return sure
-        digit, threshold = run(detector().session, pixels, 2)[:, 0].astype(float), detector().facts["threshold"]
-        passed = digit >= threshold
-        others = (passed.sum() - passed) / max(1, len(passed) - 1)  # the share of the others in the row
-        odds, bound = digit / np.maximum(1 - digit, 1e-9), threshold / (1 - threshold)
-        return sure & (odds * NEIGHBOURS**others >= bound)
+        if self.reads_digits:
+            sure &= run(detector().session, pixels, 2)[:, 0] >= detector().facts["threshold"]
+        return sure
 
 
 def run(session: onnxruntime.InferenceSession, pixels: np.ndarray, classes: int) -> np.ndarray:
