@@ -17,6 +17,7 @@ from support import cli, files, intervals
 from support.table import markdown_table
 
 import jinja2
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -29,22 +30,32 @@ from reporting.plots import BLUE, GREY, error_of, mark_errors, mark_numbers
 ROOT, RECORDS = cli.ROOT, cli.ROOT / results.RECORDS
 TEMPLATE, GOALS = (Path(__file__).with_name(name) for name in ("tables.md.jinja", "goals.toml"))
 SECTION = re.compile(r"(<!-- (\w+): written by make readme -->).*?(<!-- end of \2 -->)", re.DOTALL)
-PAGES = "README.md", "docs/speed.md", "docs/records.md", "docs/reproduced.md", "docs/development.md"
+DOCS = "speed", "records", "reproduced", "development", "robustness"
+PAGES = "README.md", *(f"docs/{name}.md" for name in DOCS)
 OWN = {"color": BLUE, "fillstyle": "full", "label": "this project, ± standard deviation"}
+LEVELS = {  # of a kind of corruption: the one that changes nothing, and what the levels are
+    "shift": (0, "shift, ± pixels"),
+    "rotation": (0, "rotation, ± degrees"),
+    "scale": (1, "scale"),
+    "stroke": (0, "width of strokes, pixels added"),
+    "noise": (0, "noise, σ of a black-to-white range of 1"),
+    "blur": (0, "blur, σ in pixels"),
+}
 PUBLISHED = {"color": GREY, "fillstyle": "none", "label": "published systems"}
 
 
 def contents() -> dict[str, Any]:
     """What the sections show: `goals` and `claims`; `targets`, [(make target, what it does)]; `records`, {recipe:
-    record}, those on MNIST as `mnist` too; and the records `bench` and `published`. A record is shown as long as its
-    file is there, whatever has become of the recipe."""
+    record}, those on MNIST as `mnist` too; and the records `bench`, `published` and `robustness`. A record is
+    shown as long as its file is there, whatever has become of the recipe."""
     asked = tomllib.loads(GOALS.read_text(encoding="utf-8"))
     known = {path.stem: json.loads(path.read_bytes()) for path in sorted(RECORDS.glob("*.json"))}
-    bench, published = known.pop("bench", None), known.pop("published", None)
+    bench, published, robustness = (known.pop(name, None) for name in ("bench", "published", "robustness"))
     records = {name: known[name] for name in (asked["goals"] | known) if name in known}
     return asked | {
         "bench": bench,
         "published": published,
+        "robustness": robustness,
         "records": records,
         "mnist": {name: record for name, record in records.items() if record["recipe"]["dataset"] == "mnist"},
         "targets": re.findall(r"(?m)^([a-z-]+):[^#\n]*## (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8")),
@@ -57,6 +68,7 @@ def drawn(shown: dict[str, Any]) -> dict[str, tuple]:
         "bench.png": (speeds, shown["bench"], shown["published"], shown["mnist"]),
         "frontier.png": (frontier, shown["claims"], shown["mnist"]),
         "coverage.png": (plots.coverage, ANSWERED, [run["coverage"] for run in shown["mnist"]["default"]["runs"]]),
+        "robustness.png": (corruptions, shown["robustness"]["corrupted"]),
     }
 
 
@@ -144,6 +156,20 @@ def frontier(claims: list[tuple[str, int, float, str]], own: dict[str, dict[str,
     for _, parameters, accuracy, picked in claims:
         axes.plot(parameters, error_of(accuracy), shapes[picked], **(PUBLISHED | {"label": f"published: {picked}"}))
     return finish(axes, "trainable parameters", marks)
+
+
+def corruptions(rows: list[dict[str, Any]]) -> Figure:
+    """Accuracy over the level of each kind of corruption, of each recipe: the rows `corrupted` of the record."""
+    figure = Figure((9, 6), layout="constrained")
+    for (kind, (neutral, label)), axes in zip(LEVELS.items(), figure.subplots(2, 3, sharey=True).flat, strict=True):
+        shown = [rows[0] | {"level": neutral}, *(row for row in rows if row["kind"] == kind)]
+        for number, recipe in enumerate(rows[0]["accuracy"]):
+            points = [(row["level"], row["accuracy"][recipe]) for row in shown if recipe in row["accuracy"]]
+            axes.plot(*zip(*sorted(points), strict=True), ".-", color=colormaps["tab10"](number), label=recipe)
+        axes.set(xlabel=label, ylabel="accuracy %" if axes.get_subplotspec().is_first_col() else None)
+        axes.grid(alpha=0.3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=7)
+    return figure
 
 
 def draw_record(axes: Axes, x: float, record: dict[str, Any], style: dict[str, str]) -> tuple[float, float]:
