@@ -24,9 +24,9 @@ from matplotlib.textpath import TextPath
 
 SKELETONS = tomllib.loads(Path(__file__).with_name("skeletons.toml").read_text(encoding="utf-8"))
 HALVES = {"development": range(0, 48, 2), "held_back": range(1, 48, 2)}  # of the people
-OTHER = *3 * ["lookalike"], *3 * ["letter"], *4 * ["drawing"], "scribble", "dots or blank"
 FRAMES = *3 * ["box"], *2 * ["circle"], *2 * ["cells"], "edge", "grid", "underline"
-EACH = {"single": 20, "rows": 10, "framed": len(FRAMES), "nondigits": len(OTHER)}  # pictures of a kind by a person
+SHAPES = *3 * ["letter"], *4 * ["drawing"], "scribble", "dots or blank"
+EACH = {"single": 20, "rows": 10, "framed": len(FRAMES), "shapes": len(SHAPES), "look-alikes": 3}  # by a person
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 TYPEFACES = "DejaVuSans", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSansMono-Bold", "cmr10", "cmss10", "STIXGeneral"
 PENS = (25, 25, 30), (30, 45, 140), (20, 30, 90), (90, 90, 95), (150, 30, 40), (20, 90, 60)
@@ -103,8 +103,8 @@ class Person:
         change, middle = np.array([[1, self.drift], [-self.slant, 1]]), extent(strokes).mean(0)  # x' = x - slant · y
         return Layer([(line - middle) @ change + middle for line in strokes], **self.pen)
 
-    def other(self, kind: str, rng: np.random.Generator) -> tuple[str, list[Layer]]:
-        """What is no digit, of a kind of `OTHER`: its label, and what is drawn."""
+    def shape(self, kind: str, rng: np.random.Generator) -> tuple[str, list[Layer]]:
+        """What is no digit, of a kind of `SHAPES` or a letter that looks like one: its label, and what is drawn."""
         if kind == "scribble":
             return kind, [self.layer([self.rounded([[*rng.random((rng.integers(12, 30), 2)) * [1.5, 1]]])])]
         if kind == "dots or blank":
@@ -218,8 +218,8 @@ def draw(kind: str, person: Person, number: int) -> tuple[str, bytes]:
     """A person's picture of a kind of `EACH`: what it shows (digits, with `_` for a gap between words, or what it is
     instead), and the file's content."""
     rng = np.random.default_rng([person.seed, [*EACH].index(kind), number])
-    if kind == "nondigits":
-        label, layers = person.other(OTHER[number], rng)
+    if kind in ("shapes", "look-alikes"):
+        label, layers = person.shape(SHAPES[number] if kind == "shapes" else "look-alike", rng)
         return label, photograph(render(layers, "", rng), rng)
     around = FRAMES[number] if kind == "framed" else ""
     count = rng.integers(2, 7) if kind == "rows" else rng.integers(1, 6) if around == "cells" else 1

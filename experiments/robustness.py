@@ -9,10 +9,10 @@ recipe.
 """
 
 import functools
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from importlib.metadata import version
+from itertools import product
 from typing import Any
 
 from support import UserError, cli, devices, files
@@ -50,46 +50,44 @@ def optdigits() -> list[Drawing]:
 
 
 def drawings(half: str) -> dict[str, list[Drawing]]:
-    """The pictures of each kind."""
+    """The pictures of each kind, of a half of the people's."""
+    people = [handwriting.Person(seed) for seed in handwriting.HALVES[half]]
     own = {
         kind: [
-            functools.partial(handwriting.draw, kind, handwriting.Person(seed), number)
-            for seed in handwriting.HALVES[half]
-            for number in range(handwriting.EACH[kind])
+            functools.partial(handwriting.draw, kind, person, number) for person in people for number in range(count)
         ]
-        for kind in handwriting.EACH
+        for kind, count in handwriting.EACH.items()
     }
     return own | {"optdigits": optdigits()}
 
 
-def outcome(reader: Network, drawing: Drawing) -> tuple[str, Counter]:
-    """What a picture shows, and what comes of it: 1 for `n` and for what happened: it was read `right` or `wrong` (in
-    its digits), or was `unsure` or `refused`; for `guessed`, where the best guess is right, however sure; and for
-    `spaced`, where the gaps between words are right, too."""
+def outcome(reader: Network, drawing: Drawing) -> dict[str, bool]:
+    """What comes of a picture: it was read `right` or `wrong` (in its digits), or was `unsure` or `refused`; the best
+    guess is right, however sure (`guessed`), also in the gaps between words (`spaced`)."""
     label, content = drawing()
     try:
         digits = pictures.read(content, "", reader)
     except UserError:
-        return label, Counter(("n", "refused"))
-    probabilities = np.stack([digit.probabilities for digit in digits])
-    is_sure = reader.is_sure(np.stack([digit.pixels for digit in digits]), probabilities).all()
-    is_sure &= not any(digit.is_doubtful for digit in digits)
-    names = [reader.classes[best] for best in probabilities.argmax(1)]
-    text = "".join(digit.before + name for digit, name in zip(digits, names, strict=True))
-    guessed = "".join(text.split()) == label.replace("_", "")
-    spaced = text == label.replace("_", " ")
-    result = ("right" if guessed else "wrong") if is_sure else "unsure"
-    return label, Counter(("n", result, *["guessed"] * guessed, *["spaced"] * spaced))
+        digits = []
+    text = "".join(digit.before + reader.classes[digit.probabilities.argmax()] for digit in digits)
+    is_right, is_sure = "".join(text.split()) == label.replace("_", ""), all(digit.is_sure for digit in digits)
+    return {
+        "right": is_sure and is_right,
+        "wrong": is_sure and not is_right and bool(digits),
+        "unsure": not is_sure,
+        "refused": not digits,
+        "guessed": is_right,
+        "spaced": text == label.replace("_", " "),
+    }
 
 
 def read_pictures(reader: Network, half: str, pool: Executor) -> dict[str, dict[str, int]]:
-    """{kind: how often what came of it}, letters that look like digits apart from what else is no digit."""
-    counts: dict[str, Counter] = {}
+    """{kind: {"n": how many pictures, outcome: how many}}."""
+    counts = {}
     for kind, several in drawings(half).items():
-        for label, result in pool.map(functools.partial(outcome, reader), several):
-            group = f"{'look-alikes' if label.startswith('lookalike') else 'others'}" if kind == "nondigits" else kind
-            counts[group] = counts.get(group, Counter()) + result
-    return {kind: dict(count) for kind, count in counts.items()}
+        outcomes = list(pool.map(functools.partial(outcome, reader), several))
+        counts[kind] = {"n": len(outcomes)} | {name: sum(each[name] for each in outcomes) for name in outcomes[0]}
+    return counts
 
 
 def read_corrupted(readers: list[Network], dataset: str, data_dir: str, pool: Executor) -> dict[Run, dict[str, float]]:
