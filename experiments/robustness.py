@@ -3,7 +3,7 @@
     python -m experiments.robustness [--half development] [--data data]     results/records/robustness.json
 
 Pictures are those of experiments/handwriting.py, by the people that are held back, and UCI's optdigits as scikit-learn
-ships them, 8 × 8 pixels of 43 other writers, enlarged to 160 on a white page of 240. The best network reads them,
+ships them, 8 × 8 pixels of 13 other writers, enlarged to 160 on a white page of 240. The best network reads them,
 by the functions of make predict. Test images, corrupted by experiments/corruptions.py, are read by the network of each
 recipe.
 """
@@ -51,14 +51,10 @@ def optdigits() -> list[Drawing]:
 
 def drawings(half: str) -> dict[str, list[Drawing]]:
     """The pictures of each kind, of a half of the people's."""
-    people = [handwriting.Person(seed) for seed in handwriting.HALVES[half]]
-    own = {
-        kind: [
-            functools.partial(handwriting.draw, kind, person, number) for person in people for number in range(count)
-        ]
-        for kind, count in handwriting.EACH.items()
-    }
-    return own | {"optdigits": optdigits()}
+    people, drawn = [handwriting.Person(seed) for seed in handwriting.HALVES[half]], {}
+    for kind, count in handwriting.EACH.items():
+        drawn[kind] = [functools.partial(handwriting.draw, kind, *each) for each in product(people, range(count))]
+    return drawn | {"optdigits": optdigits()}
 
 
 def outcome(reader: Network, drawing: Drawing) -> dict[str, bool]:

@@ -33,15 +33,15 @@ SECTION = re.compile(r"(<!-- (\w+): written by make readme -->).*?(<!-- end of \
 DOCS = "speed", "records", "reproduced", "development", "robustness"
 PAGES = "README.md", *(f"docs/{name}.md" for name in DOCS)
 OWN = {"color": BLUE, "fillstyle": "full", "label": "this project, ± standard deviation"}
+PUBLISHED = {"color": GREY, "fillstyle": "none", "label": "published systems"}
 LEVELS = {  # of a kind of corruption: the one that changes nothing, and what the levels are
     "shift": (0, "shift, ± pixels"),
     "rotation": (0, "rotation, ± degrees"),
     "scale": (1, "scale"),
     "stroke": (0, "width of strokes, pixels added"),
-    "noise": (0, "noise, σ of a black-to-white range of 1"),
+    "noise": (0, "noise, σ where white is 1"),
     "blur": (0, "blur, σ in pixels"),
 }
-PUBLISHED = {"color": GREY, "fillstyle": "none", "label": "published systems"}
 
 
 def contents() -> dict[str, Any]:

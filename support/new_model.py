@@ -14,6 +14,8 @@ from pathlib import Path
 
 from support import UserError, cli, files
 
+OTHER_RECORDS = "bench", "published", "robustness", "detector"  # files of results/records that are of no recipe
+
 
 def create(name: str, root: Path) -> None:
     """Add the network and the recipe of that name to the ends of model.py and recipes.py in a folder. Raises UserError
@@ -23,7 +25,7 @@ def create(name: str, root: Path) -> None:
     texts = {path: files.read(path).decode() for path in (root / "model.py", root / "recipes.py")}
     known = "".join(texts.values()) + files.read(root / "published.toml").decode()
     is_taken = re.search(rf'[".]{name}["\]]|^(class|from|import) .*\b{class_name}\b', known, re.MULTILINE)
-    if is_taken or name in ("bench", "published"):  # results/records has other files of these names
+    if is_taken or name in OTHER_RECORDS:
         raise UserError(f"something is called {name!r} or {class_name!r} already: choose another NAME")
     for path, addition in zip(texts, template.split("----\n"), strict=True):
         texts[path] += addition.format(name=name, class_name=class_name)

@@ -43,7 +43,7 @@ def test_the_new_network_is_formatted_keeps_the_rules_and_trains(project):
     subprocess.run([sys.executable, "-c", TRIAL, project, cli.ROOT], check=True)
 
 
-@pytest.mark.parametrize("name", ["default", "mnist-ops", "tensor", "bench", "published", "is-taken"])
+@pytest.mark.parametrize("name", ["default", "mnist-ops", "tensor", "bench", "published", "robustness", "is-taken"])
 def test_a_name_that_is_taken_is_refused_and_nothing_changes(project, name):
     new_model.create("is-taken", project)
     before = contents(project)
