@@ -1,9 +1,9 @@
-"""Corruptions of images, each a function of float32 [N, 28, 28] in 0..1, a level, and chance, to the same shape.
+"""Corruptions of images: functions of float32 [N, 28, 28] in 0..1 and chance, to the same shape.
 
-`CURVES` has those that are measured at rising levels, {kind: (levels, function)}; `MNIST_C` the kinds of MNIST-C (Mu &
-Gilmer, arXiv 1906.02337) with the severities that it was made with, {kind: function(images, rng)}. All are made anew
-from its description; of motion blur, fog, zigzag and edges the noise and the filters are near those, not the same, and
-its glass blur is left out.
+`CURVES` has those that are measured at rising levels, {kind: (levels, function(images, level, rng))}; `MNIST_C` the
+kinds of MNIST-C (Mu & Gilmer, arXiv 1906.02337) at the severities that it was made with, {kind: function(images, rng)}.
+They are made anew: motion blur, fog, zigzag and edges are near those of MNIST-C, not the same, and its glass blur is
+left out.
 """
 
 from collections.abc import Callable
@@ -14,55 +14,41 @@ import numpy as np
 Generator, Images = np.random.Generator, np.ndarray
 SIDE = 28
 COLUMNS = np.arange(SIDE, dtype=np.float32)
+SHEAR = np.array([[0, 1], [0, 0]])
 
 
 def mapped(function: Callable[..., np.ndarray], images: Images, *others: np.ndarray) -> Images:
     return np.stack([function(*each) for each in zip(images, *others, strict=True)])
 
 
+def signs(images: Images, rng: Generator, *shape: int) -> np.ndarray:
+    """1 or -1 for each image: [N, *shape]."""
+    return rng.choice([-1, 1], (len(images), *shape))
+
+
 def affine(images: Images, matrices: np.ndarray, offsets: np.ndarray | float = 0) -> Images:
-    """Images moved about their centre by matrices [N, 2, 2], in x and y, then by offsets [N, 2] in pixels."""
-    centre = np.full(2, (SIDE - 1) / 2)
+    """Images moved about their centre by matrices [2, 2] or [N, 2, 2], in x and y, then by offsets [N, 2] in pixels."""
+    matrices, centre = np.broadcast_to(matrices, (len(images), 2, 2)), np.full(2, (SIDE - 1) / 2)
     moves = np.concatenate([matrices, (centre - matrices @ centre + offsets)[..., None]], 2)
     return mapped(lambda image, move: cv2.warpAffine(image, move, (SIDE, SIDE)), images, moves)
 
 
-def signs(images: Images, rng: Generator) -> np.ndarray:
-    return rng.choice([-1, 1], len(images))
-
-
 def shift(images: Images, pixels: float, rng: Generator) -> Images:
     """Along x or y, in either direction."""
-    offsets = np.stack([signs(images, rng), np.zeros(len(images))], 1)
-    return affine(images, scaling(images, 1), pixels * rng.permuted(offsets, axis=1))
+    offsets = signs(images, rng, 1) * [[pixels, 0]]
+    return affine(images, np.eye(2), rng.permuted(offsets, axis=1))
 
 
 def rotation(images: Images, degrees: float, rng: Generator) -> Images:
-    angle = np.radians(degrees)
-    along = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    return affine(images, np.where(signs(images, rng)[:, None, None] > 0, along, along.T))
-
-
-def scaling(images: Images, factor: float) -> np.ndarray:
-    return np.tile(factor * np.eye(2), (len(images), 1, 1))
-
-
-def scale(images: Images, factor: float, rng: Generator) -> Images:
-    return affine(images, scaling(images, factor))
-
-
-def shear(images: Images, rng: Generator) -> Images:
-    return affine(images, scaling(images, 1) + 0.4 * signs(images, rng)[:, None, None] * [[0, 1], [0, 0]])
+    angles = np.radians(degrees) * signs(images, rng)
+    turns = np.array([[np.cos(angles), np.sin(angles)], [-np.sin(angles), np.cos(angles)]])
+    return affine(images, turns.transpose(2, 0, 1))
 
 
 def stroke(images: Images, pixels: int, rng: Generator) -> Images:
     """Strokes wider by so many pixels, or thinner."""
     brush = np.ones((abs(pixels) + 1, abs(pixels) + 1), np.uint8)
     return mapped(lambda image: (cv2.dilate if pixels > 0 else cv2.erode)(image, brush), images)
-
-
-def noise(images: Images, deviation: float, rng: Generator) -> Images:
-    return images + deviation * rng.standard_normal(images.shape, np.float32)
 
 
 def blur(images: Images, sigma: float, rng: Generator | None = None) -> Images:
@@ -75,7 +61,7 @@ def impulse_noise(images: Images, rng: Generator) -> Images:
 
 
 def motion_blur(images: Images, rng: Generator) -> Images:
-    """Along a line to one side, in Gaussian weights: radius 10, sigma 3, -45 to 45°."""
+    """Along a line to one side, by a Gaussian of radius 10 and sigma 3, at -45 to 45°."""
     weights = np.zeros((21, 21), np.float32)
     weights[10, 10:] = np.exp(-(np.arange(11) ** 2) / 18)
     turns = [cv2.getRotationMatrix2D((10, 10), angle, 1) for angle in range(-45, 46)]
@@ -107,8 +93,7 @@ def line(images: Images, rows: np.ndarray) -> Images:
 
 def dotted_line(images: Images, rng: Generator) -> Images:
     start, end = rng.integers(0, 27, (2, len(images), 1))
-    rows = start + (end - start) * COLUMNS / 27
-    return line(images, np.where(COLUMNS % 4 < 2, -SIDE, rows))
+    return line(images, np.where(COLUMNS % 4 < 2, -SIDE, start + (end - start) * COLUMNS / 27))
 
 
 def zigzag(images: Images, rng: Generator) -> Images:
@@ -122,28 +107,27 @@ def canny_edges(images: Images, rng: Generator) -> Images:
     return mapped(lambda image: cv2.Canny(image, 25.5, 51, L2gradient=True), smooth) / np.float32(255)
 
 
-def stripe(images: Images, rng: Generator) -> Images:
-    return np.where((COLUMNS < 7) | (COLUMNS >= 21), 1 - images, images)
-
-
 CURVES = {
     "shift": ((1, 2, 3, 4, 5, 6), shift),
     "rotation": ((5, 10, 15, 20, 25, 30, 35, 40), rotation),
-    "scale": ((0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.3), scale),
+    "scale": ((0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.3), lambda images, factor, rng: affine(images, factor * np.eye(2))),
     "stroke": ((-1, 1, 2, 3), stroke),
-    "noise": ((0.05, 0.1, 0.15, 0.2, 0.3, 0.4), noise),
+    "noise": (
+        (0.05, 0.1, 0.15, 0.2, 0.3, 0.4),
+        lambda images, deviation, rng: images + deviation * rng.standard_normal(images.shape, np.float32),
+    ),
     "blur": ((0.5, 1, 1.5, 2, 2.5), blur),
 }
 MNIST_C = {
     "shot noise": lambda images, rng: np.float32(rng.poisson(3 * images)) / 3,
     "impulse noise": impulse_noise,
     "motion blur": motion_blur,
-    "shear": shear,
-    "scale": lambda images, rng: scale(images, 0.7, rng),
+    "shear": lambda images, rng: affine(images, np.eye(2) + 0.4 * signs(images, rng, 1, 1) * SHEAR),
+    "scale": lambda images, rng: affine(images, 0.7 * np.eye(2)),
     "rotate": lambda images, rng: rotation(images, np.degrees(0.4), rng),
     "brightness": lambda images, rng: images + 0.5,
-    "translate": lambda images, rng: affine(images, scaling(images, 1), 3 * rng.choice([-1, 1], (len(images), 2))),
-    "stripe": stripe,
+    "translate": lambda images, rng: affine(images, np.eye(2), 3 * signs(images, rng, 2)),
+    "stripe": lambda images, rng: np.where((COLUMNS < 7) | (COLUMNS >= 21), 1 - images, images),
     "fog": fog,
     "spatter": spatter,
     "dotted line": dotted_line,
