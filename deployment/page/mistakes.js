@@ -26,8 +26,13 @@ export class Mistakes {
     return this.section.querySelector(selector);
   }
 
+  hide() {
+    this.open = false;
+    this.section.hidden = true;
+  }
+
   /** Show those of a run, from the first. */
-  set({ mistakes, misclassified, images }) {
+  set({ misclassified, images }, mistakes) {
     Object.assign(this, { list: mistakes, at: 0, open: false });
     const some = misclassified > mistakes.length ? `, here the ${mistakes.length} most confident` : "";
     this.find("#total").textContent = misclassified

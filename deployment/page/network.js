@@ -13,22 +13,26 @@ export async function load(url) {
 export async function loadRuntime(bytes, progress) {
   const [ort, binary] = await Promise.all([
     import(new URL("ort.wasm.bundle.min.mjs", RUNTIME)),
-    load(new URL("ort-wasm-simd-threaded.wasm", RUNTIME)).then((response) => readAll(response, bytes, progress)),
+    load(new URL("ort-wasm-simd-threaded.wasm.packed", RUNTIME)).then((response) => unpack(response, bytes, progress)),
   ]);
   ort.env.wasm.numThreads = 1; // more need headers that a static host does not send
   ort.env.wasm.wasmBinary = binary;
   return ort;
 }
 
-/** The body of a response, of so many bytes: its own length is that of what is sent, which may be packed. */
-async function readAll(response, bytes, progress) {
+/** The unpacked body of a response, of so many bytes. */
+async function unpack(response, bytes, progress) {
   const all = new Uint8Array(bytes);
   let length = 0;
-  for (const reader = response.body.getReader(); ; ) {
-    const { done, value } = await reader.read();
-    if (done) return all;
-    all.set(value, length);
-    progress((length += value.length));
+  try {
+    for (const reader = response.body.pipeThrough(new DecompressionStream("gzip")).getReader(); ; ) {
+      const { done, value } = await reader.read();
+      if (done) return all;
+      all.set(value, length);
+      progress((length += value.length));
+    }
+  } catch (error) {
+    throw new Error(`onnxruntime-web could not be unpacked (${error.message})`);
   }
 }
 
@@ -48,9 +52,17 @@ export class Network {
     this.session = session;
   }
 
-  /** The probability of each class for a picture of 784 bytes, white on black. */
-  async read(pixels) {
-    const input = new this.ort.Tensor("uint8", pixels, [1, 1, 28, 28]);
-    return [...(await this.session.run({ pixels: input }, ["probabilities"])).probabilities.data];
+  /** What it makes of pictures of 784 bytes, white on black: for each an object with the values of the outputs named,
+   * such as the probability of each class. */
+  async read(pictures, names = ["probabilities"]) {
+    const bytes = new Uint8Array(784 * pictures.length);
+    pictures.forEach((picture, index) => bytes.set(picture, 784 * index));
+    const pixels = new this.ort.Tensor("uint8", bytes, [pictures.length, 1, 28, 28]);
+    const outputs = await this.session.run({ pixels }, names);
+    const part = ({ data }, index) => {
+      const length = data.length / pictures.length;
+      return data.subarray(index * length, (index + 1) * length);
+    };
+    return pictures.map((_, index) => Object.fromEntries(names.map((name) => [name, part(outputs[name], index)])));
   }
 }

@@ -1,10 +1,12 @@
 /* The paper: strokes drawn on a canvas with mouse, pen or finger, and taken back. */
 
-const PEN = 0.055; // of the paper's side
+const PEN = 0.045; // of the paper's side
+const TEXT = 12; // CSS pixels
 const STEP = 0.003; // of the paper's side: points nearer than that to the last one add nothing
 
 export class Paper {
   strokes = []; // [[[x, y], …], …] in 0..1 of the paper
+  marks = []; // { box: [left, top, right, bottom], text, chosen } on the paper
   pointer = null; // the one that draws: of several fingers the first
 
   /** Draws on a square canvas, and calls `changed` whenever the strokes are others. */
@@ -64,6 +66,13 @@ export class Paper {
     this.changed();
   }
 
+  /** Mark places on the paper by boxes with a text. */
+  mark(marks) {
+    if (!marks.length && !this.marks.length) return;
+    this.marks = marks;
+    this.paint();
+  }
+
   /** Where an event is on the paper, whose edge holds back what leaves it. */
   place(event) {
     const { left, top, width, height } = this.canvas.getBoundingClientRect();
@@ -84,6 +93,19 @@ export class Paper {
       context.moveTo(...stroke[0].map((value) => value * side));
       for (const point of stroke) context.lineTo(...point.map((value) => value * side));
       context.stroke();
+    }
+    this.paintMarks(context, side);
+  }
+
+  paintMarks(context, side) {
+    const style = getComputedStyle(this.canvas);
+    context.lineWidth = devicePixelRatio;
+    context.font = `${TEXT * devicePixelRatio}px ${style.fontFamily}`;
+    for (const { box, text, chosen } of this.marks) {
+      const [left, top, right, bottom] = box.map((value, edge) => (value + (edge < 2 ? -PEN : PEN)) * side);
+      context.strokeStyle = context.fillStyle = style.getPropertyValue(chosen ? "--blue" : "--quiet");
+      context.strokeRect(left, top, right - left, bottom - top);
+      context.fillText(text, left, top > 2 * TEXT * devicePixelRatio ? top - 4 : bottom + (TEXT + 2) * devicePixelRatio);
     }
   }
 }

@@ -1,4 +1,4 @@
-/* What a network reads in a picture: its answer, the runner-up, and a bar for the probability of each class. */
+/* What a network reads: its answer, its second guess, and a bar for the probability of each class. */
 
 import { element } from "./element.js";
 
@@ -7,10 +7,22 @@ export function percent(probability, digits = 0) {
   return `${(100 * probability).toFixed(digits)} %`;
 }
 
+/** What a network of these facts makes of one picture. It is sure where its best class is as probable as it has to be,
+ * and nothing says that the picture shows no digit. */
+export function judge({ classes, threshold }, probabilities, isNone) {
+  const [best, second] = classes.map((_, index) => index).sort((a, b) => probabilities[b] - probabilities[a]);
+  const sure = probabilities[best] >= threshold && !isNone;
+  const told = (index) => `${classes[index]}, ${percent(probabilities[index])}`;
+  return {
+    ...{ probabilities, best, sure, isNone, confidence: percent(probabilities[best]) },
+    ...{ text: sure ? classes[best] : "?", first: told(best), then: told(second) },
+  };
+}
+
 export class Reading {
-  /** `status` is a live region that holds `answer` and `note`. */
-  constructor(status, answer, note, list) {
-    Object.assign(this, { status, answer, note, list });
+  /** `status` is a live region that holds `answer` and `note`; a bar's name is a button, which calls `named`. */
+  constructor(status, answer, note, list, named) {
+    Object.assign(this, { status, answer, note, list, named });
   }
 
   /** Whether what is shown is about to change: only what stays is read out. */
@@ -20,20 +32,24 @@ export class Reading {
 
   /** Have an empty bar for each class. */
   setClasses(classes) {
-    this.classes = classes;
-    this.bars = classes.map((name) => {
+    this.bars = classes.map((name, index) => {
       const [fill, value] = [element("i"), element("b")];
-      const row = element("li", {}, element("span", {}, name), element("span", { className: "bar" }, fill), value);
-      return { row, fill, value };
+      const button = element("button", { type: "button", title: `that was a ${name}`, disabled: true }, name);
+      button.addEventListener("click", () => this.named(index));
+      const row = element("li", {}, button, element("span", { className: "bar" }, fill), value);
+      return { row, fill, value, button };
     });
     this.list.replaceChildren(...this.bars.map((bar) => bar.row));
   }
 
-  /** Show a probability for each class; `more` is said after the runner-up. */
-  show(probabilities, more = "") {
-    const [best, second] = probabilities.map((_, index) => index).sort((a, b) => probabilities[b] - probabilities[a]);
-    const told = (index) => `${this.classes[index]}, ${percent(probabilities[index])}`;
-    this.say(told(best), "best", `then ${told(second)}${more}`);
+  /** Show what was read from left to right, and the bars of one; `more` is said at the end. */
+  show(judged, chosen, more) {
+    const { sure, isNone, first, then, best, probabilities } = judged[chosen];
+    if (judged.length > 1) {
+      const notes = judged.map((each) => (each.sure ? each.first : `? perhaps ${each.first}`));
+      this.say(judged.map((each) => each.text).join(""), "best", notes.join(" · ") + more);
+    } else if (sure) this.say(first, "best", `then ${then}${more}`);
+    else this.say("?", "best", `perhaps ${first}; then ${then}${isNone ? "; or no digit" : ""}${more}`);
     this.bars.forEach(({ row, fill, value }, index) => {
       row.classList.toggle("best", index === best);
       fill.style.width = `${100 * probabilities[index]}%`;
@@ -44,10 +60,16 @@ export class Reading {
   /** Say something in the place of an answer, with no probabilities: "quiet", or why it "failed". */
   tell(text, kind = "quiet") {
     this.say(text, kind, "");
+    this.nameable = false;
     for (const { row, fill, value } of this.bars ?? []) {
       row.classList.remove("best");
       fill.style.width = value.textContent = "";
     }
+  }
+
+  /** Whether the visitor may say which class it was. */
+  set nameable(value) {
+    for (const { button } of this.bars ?? []) button.disabled = !value;
   }
 
   say(text, kind, note) {

@@ -5,7 +5,7 @@
 export const SIDE = 28; // pixels
 const PEN = 2.6; // pixels: as much ink, and as much of it grey, as MNIST's test images have
 const CENTRE = 14.5; // pixels: where the mass of MNIST's digits is in the mean
-const SMALLEST = 0.15; // of the paper: what is smaller is a dot, and is not blown up
+const SMALLEST = 0.03; // of the paper: what is smaller than the pen is wide is a dot, and is not blown up
 
 /** The pixels of strokes, [[[x, y], …], …] in 0..1 of the paper: 784 bytes, white on black. The longer side of what is
  * drawn fills `box` pixels, which never leave the picture: a box of 28 is centred itself, a smaller one by its ink. */
