@@ -84,10 +84,12 @@ def load_run(run_dir: Path) -> Run:
 
 def write_page(run: Run, images: data.Images, evaluation: Evaluation, data_dir: Path) -> None:
     """Write page.json, what the demo's page shows besides the facts: the verdict, and the most confident mistakes,
-    whose pixels are base64 of uint8 [H, W]."""
+    as confident as the exported network is, whose pixels are base64 of uint8 [H, W]."""
+    logits = evaluation.logits / run.facts()["temperature"]
+    calibrated = Evaluation(logits, evaluation.labels, evaluation.classes)
     mistakes = [
-        evaluation.mistake(index) | {"pixels": base64.b64encode(images.pixels[index].numpy().tobytes()).decode()}
-        for index in evaluation.misclassified[:MISTAKES]
+        calibrated.mistake(index) | {"pixels": base64.b64encode(images.pixels[index].numpy().tobytes()).decode()}
+        for index in calibrated.misclassified[:MISTAKES]
     ]
     rules = [dataclasses.asdict(rule) for rule in verdict.judge(run.folder, data_dir, "cpu", evaluation)]
     files.write_json(run.folder / "export" / "page.json", {"rules": rules, "mistakes": mistakes})

@@ -1,6 +1,8 @@
 /* The page's address: behind # the name of the run, and the strokes of a drawing that was shared. Browsers send
  * neither to a server. */
 
+import { decode as bytesOf } from "./picture.js";
+
 const SCALE = 4095; // a point is two numbers of 12 bits, in three bytes
 const STEP = 0.006; // of the paper: points nearer to the last one are left out
 
@@ -13,19 +15,21 @@ export function isNamed({ name }) {
 
 /** The strokes in the address; null where it has none, or none that can be read. */
 export function drawingOf() {
-  return parts()[1] ? decode(parts()[1]) : null;
+  try {
+    return decode(bytesOf((parts()[1] ?? "").replaceAll("-", "+").replaceAll("_", "/")));
+  } catch {
+    return null; // it was cut off, or is none of this page
+  }
 }
 
 export function addressOf({ name }, strokes = []) {
   return `#${encodeURIComponent(name)}${strokes.length ? `&${encode(strokes)}` : ""}`;
 }
 
-/** Strokes in base64url: each as the number of its points, in the place of one, and its points. */
+/** Strokes in base64url: each as the number of its points, written as a point, and its points. */
 function encode(strokes) {
-  const pairs = strokes.map(thinned).flatMap((points) => [
-    [points.length, 0],
-    ...points.map((point) => point.map((value) => Math.round(SCALE * value))),
-  ]);
+  const scaled = (point) => point.map((value) => Math.round(SCALE * value));
+  const pairs = strokes.map(thinned).flatMap((points) => [[points.length, 0], ...points.map(scaled)]);
   const bytes = pairs.flatMap(([x, y]) => [x >> 4, ((x & 15) << 4) | (y >> 8), y & 255]);
   return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_");
 }
@@ -39,16 +43,12 @@ function thinned(stroke) {
   return [...kept, stroke.at(-1)].slice(0, SCALE);
 }
 
-function decode(text) {
-  const strokes = [];
-  try {
-    const bytes = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
-    const [first, second, third] = [0, 1, 2].map((shift) => (index) => bytes.charCodeAt(3 * index + shift));
-    const pair = (index) => [(first(index) << 4) | (second(index) >> 4), ((second(index) & 15) << 8) | third(index)];
-    const pairs = Array.from({ length: Math.floor(bytes.length / 3) }, (_, index) => pair(index));
-    while (pairs.length) strokes.push(pairs.splice(0, pairs.shift()[0]).map(([x, y]) => [x / SCALE, y / SCALE]));
-  } catch {
-    return null; // an address that was cut off, or is none of this page
+/** The strokes of those bytes; null where there are none. */
+function decode(bytes) {
+  const [pairs, strokes] = [[], []];
+  for (let at = 0; at + 2 < bytes.length; at += 3) {
+    pairs.push([(bytes[at] << 4) | (bytes[at + 1] >> 4), ((bytes[at + 1] & 15) << 8) | bytes[at + 2]]);
   }
-  return strokes.filter((stroke) => stroke.length);
+  while (pairs.length) strokes.push(pairs.splice(0, pairs.shift()[0]).map(([x, y]) => [x / SCALE, y / SCALE]));
+  return strokes.length && strokes.every((stroke) => stroke.length) ? strokes : null;
 }

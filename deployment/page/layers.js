@@ -6,7 +6,7 @@ const WIDTH = 800; // pixels that many maps side by side take at least: the page
 const SIDE = 48; // pixels that a map of a few takes
 const GAP = 2;
 const SHOWN = 24; // maps of a layer at most
-const BLUE = 0.45; // of its value: how much green is in the colour of a negative one
+const GREEN = 0.45; // of the blue in the colour of a negative value
 
 export class Layers {
   /** Fills a list with a row for each layer, under those that are there. */
@@ -35,17 +35,12 @@ class Row {
     this.scale = Math.ceil(Math.min(SIDE, WIDTH / this.count - GAP) / width);
     const size = height * width > 1 ? `${maps} maps of ${width} × ${height}` : `${maps} numbers`;
     const shown = maps > this.count ? `, here ${this.count}` : "";
-    this.canvas = element("canvas", {
-      width: this.count * (width * this.scale + GAP) - GAP,
-      height: height * this.scale,
-      role: "img",
-      ariaLabel: `${kind}, ${size}${shown}`,
-    });
-    this.row = element("li", {}, element("p", {}, kind, element("span", {}, size + shown)), this.canvas);
+    this.image = new ImageData(this.count * (width * this.scale + GAP) - GAP, height * this.scale);
+    const sides = { width: this.image.width, height: this.image.height };
+    this.canvas = element("canvas", { ...sides, role: "img", ariaLabel: `${kind}, ${size}${shown}` });
     this.context = this.canvas.getContext("2d");
-    this.image = this.context.createImageData(this.canvas.width, this.canvas.height);
-    this.pixels = new Uint32Array(this.image.data.buffer);
-    this.paint();
+    this.row = element("li", {}, element("p", {}, kind, element("span", {}, size + shown)), this.canvas);
+    this.pixels = new Uint32Array(this.image.data.buffer); // alpha, blue, green, red
   }
 
   /** Paint maps, [maps × height × width]: white where a value is large, blue where it is negative. */
@@ -62,7 +57,8 @@ class Row {
         let at = start + map * (width * scale + GAP);
         for (let x = 0; x < width; x++) {
           const value = values[(map * height + y) * width + x] / most;
-          const colour = value < 0 ? negative(-value) : Math.round(255 * value) * 0x010101;
+          const grey = Math.round(255 * Math.abs(value));
+          const colour = value < 0 ? (grey << 16) | ((GREEN * grey) << 8) : grey * 0x010101;
           for (let step = 0; step < scale; step++) pixels[at++] = 0xff000000 | colour;
         }
       }
@@ -72,9 +68,4 @@ class Row {
     }
     this.context.putImageData(this.image, 0, 0);
   }
-}
-
-/** The colour of a negative value, as the bytes of a canvas have it: blue, green, red. */
-function negative(size) {
-  return ((255 * size) << 16) | ((255 * BLUE * size) << 8);
 }

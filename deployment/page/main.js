@@ -48,7 +48,6 @@ function opened() {
 function look() {
   picked = null;
   counted = new Set();
-  reading.nameable = false;
   refresh();
 }
 
@@ -110,11 +109,8 @@ async function judgements(asked, pictures) {
   for (const each of beside.filter(({ name }) => networks.has(name))) {
     const outputs = ["probabilities", ...(each === asked ? asked.layers : []).map(({ output }) => output)];
     const values = await networks.get(each.name).read(pictures, outputs);
-    const one = (value, index) => ({
-      ...judge(each, value.probabilities, kinds[index]?.probabilities[0] < site.detector_threshold),
-      outputs: value,
-    });
-    judged.set(each.name, values.map(one));
+    const isNone = (index) => kinds[index]?.probabilities[0] < site.detector_threshold;
+    judged.set(each.name, values.map((value, index) => judge(each, value, isNone(index))));
   }
   return judged;
 }
@@ -122,31 +118,33 @@ async function judgements(asked, pictures) {
 /** Mark the digits of a row, on the paper and as buttons; a single one needs no mark. */
 function showDigits(digits, judged) {
   const row = digits.length > 1 ? digits : [];
-  paper.mark(row.map(({ box }, index) => ({ box, text: `${judged[index].text} ${judged[index].confidence}`, chosen: index === shown })));
+  paper.mark(row.map(({ box }, index) => ({ box, text: judged[index].label, chosen: index === shown })));
   while (find("digits").children.length > row.length) find("digits").lastChild.remove();
   row.forEach((_, index) => {
-    const button = find("digits").children[index] ?? find("digits").appendChild(digitButton(index));
-    button.textContent = judged[index].text;
-    button.ariaPressed = index === shown;
+    const button = find("digits").children[index] ?? find("digits").appendChild(element("button", { type: "button" }));
+    Object.assign(button, { textContent: judged[index].text, ariaPressed: index === shown });
   });
-  reading.nameable = digits.length > 0 && !paper.drawing && !counted.has(shown);
-  find("named").textContent = counted.has(shown) ? "Counted." : "Fooled? Click what you drew: it is counted.";
+  showCounted(digits.length > 0);
 }
 
-function digitButton(index) {
-  const button = element("button", { type: "button", title: "show how this one was read" });
-  button.addEventListener("click", () => {
-    picked = index;
-    refresh();
-  });
-  return button;
+/** Ask the visitor what the digit was that is shown, or say that it was counted. */
+function showCounted(isRead) {
+  reading.nameable = isRead && !paper.drawing && !counted.has(shown);
+  find("named").textContent = counted.has(shown) ? "Counted." : isRead ? "Was one fooled? Click what you drew." : "";
+}
+
+/** Look at another digit of the row. */
+function pick({ target }) {
+  if (target === find("digits")) return;
+  picked = [...find("digits").children].indexOf(target);
+  refresh();
 }
 
 /** The visitor has said which class the digit was that is shown. */
 function named(index) {
   counted.add(shown);
   rivals.name(shown, index);
-  refresh();
+  showCounted(true);
 }
 
 /** Change to the run that the address names, else to the first of the list, and to the drawing that it holds. */
@@ -181,7 +179,7 @@ function show() {
   reading.tell("loading the network");
   rivals.set(beside, run);
   layers.set(run.layers);
-  mistakes.hide();
+  mistakes.set(run);
   showRun(find("facts"), run);
 }
 
@@ -209,6 +207,7 @@ async function start() {
   site = await (await load("runs.json")).json();
   const megabytes = (value) => Math.floor(value / 1e6);
   const runtime = loadRuntime(site.runtime_bytes, (arrived) => {
+    if (find("answer").className === "failed") return;
     reading.tell(`loading the network, ${megabytes(arrived)} of ${megabytes(site.runtime_bytes)} MB`);
   });
   if (site.source) find("lead").append(" ", element("a", { href: site.source }, "Source"));
@@ -221,5 +220,6 @@ async function start() {
 find("undo").addEventListener("click", () => paper.undo());
 find("clear").addEventListener("click", () => paper.clear());
 find("share").addEventListener("click", share);
+find("digits").addEventListener("click", pick);
 document.addEventListener("keydown", press);
 start().catch(fail);

@@ -26,20 +26,15 @@ export class Mistakes {
     return this.section.querySelector(selector);
   }
 
-  hide() {
-    this.open = false;
-    this.section.hidden = true;
-  }
-
-  /** Show those of a run, from the first. */
-  set({ misclassified, images }, mistakes) {
+  /** Show those of a run, from the first; nothing where they were not recorded. */
+  set({ misclassified, images }, mistakes = []) {
     Object.assign(this, { list: mistakes, at: 0, open: false });
     const some = misclassified > mistakes.length ? `, here the ${mistakes.length} most confident` : "";
     this.find("#total").textContent = misclassified
       ? `It reads ${misclassified.toLocaleString("en")} of ${images.toLocaleString("en")} test images wrong${some}.`
       : `It reads all ${images.toLocaleString("en")} test images right.`;
     this.find("#leaf").hidden = !mistakes.length;
-    this.section.hidden = false;
+    this.section.hidden = misclassified > 0 && !mistakes.length;
     this.write();
   }
 

@@ -98,14 +98,14 @@ export class Paper {
   }
 
   paintMarks(context, side) {
-    const style = getComputedStyle(this.canvas);
+    const [style, size] = [getComputedStyle(this.canvas), TEXT * devicePixelRatio];
     context.lineWidth = devicePixelRatio;
-    context.font = `${TEXT * devicePixelRatio}px ${style.fontFamily}`;
+    context.font = `${size}px ${style.fontFamily}`;
     for (const { box, text, chosen } of this.marks) {
       const [left, top, right, bottom] = box.map((value, edge) => (value + (edge < 2 ? -PEN : PEN)) * side);
       context.strokeStyle = context.fillStyle = style.getPropertyValue(chosen ? "--blue" : "--quiet");
       context.strokeRect(left, top, right - left, bottom - top);
-      context.fillText(text, left, top > 2 * TEXT * devicePixelRatio ? top - 4 : bottom + (TEXT + 2) * devicePixelRatio);
+      context.fillText(text, left, top > 1.5 * size ? top - size / 3 : bottom + 1.1 * size);
     }
   }
 }

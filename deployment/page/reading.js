@@ -7,16 +7,17 @@ export function percent(probability, digits = 0) {
   return `${(100 * probability).toFixed(digits)} %`;
 }
 
-/** What a network of these facts makes of one picture. It is sure where its best class is as probable as it has to be,
- * and nothing says that the picture shows no digit. */
-export function judge({ classes, threshold }, probabilities, isNone) {
+/** What a network of these facts makes of one picture, by its outputs. It is sure where its best class is as probable
+ * as it has to be, and nothing says that the picture shows no digit. */
+export function judge({ classes, threshold }, outputs, isNone) {
+  const { probabilities } = outputs;
   const [best, second] = classes.map((_, index) => index).sort((a, b) => probabilities[b] - probabilities[a]);
   const sure = probabilities[best] >= threshold && !isNone;
   const told = (index) => `${classes[index]}, ${percent(probabilities[index])}`;
-  return {
-    ...{ probabilities, best, sure, isNone, confidence: percent(probabilities[best]) },
-    ...{ text: sure ? classes[best] : "?", first: told(best), then: told(second) },
-  };
+  const text = sure ? classes[best] : "?";
+  const note = sure ? percent(probabilities[best]) : `perhaps ${classes[best]}`;
+  const label = `${text} ${note}`;
+  return { outputs, probabilities, best, sure, isNone, text, note, label, first: told(best), then: told(second) };
 }
 
 export class Reading {

@@ -1,10 +1,10 @@
-/* Networks that read the same drawing side by side, and how often each has fooled itself before this visitor. */
+/* Networks that read the same drawing side by side, and how often this visitor has fooled each. */
 
 import { element } from "./element.js";
 
 const PREFERRED = ["default", "under5k", "under700"]; // beside the run that is chosen
 const COUNT = 3;
-const KEY = "fooled"; // in the browser's storage: { name: [fooled, judged], … }
+const KEY = "fooled"; // of { name: [times fooled, times asked], … } in the browser's storage
 
 /** The runs that read beside each other, the largest first: the chosen one, and others of its classes. */
 export function rivalsOf(runs, chosen) {
@@ -35,7 +35,7 @@ export class Rivals {
     if (!card) return;
     card.judged = judged;
     card.answer.textContent = judged?.map(({ text }) => text).join("") ?? "";
-    card.note.textContent = judged?.length === 1 ? judged[0].confidence : "";
+    card.note.textContent = judged?.length === 1 ? judged[0].note : "";
   }
 
   /** Count who was fooled by a digit: sure, and wrong. */
@@ -45,7 +45,7 @@ export class Rivals {
       const [fooled, all] = this.counts[name] ?? [0, 0];
       this.counts[name] = [fooled + (judged[digit].sure && judged[digit].best !== right), all + 1];
     }
-    store(this.counts);
+    stored(this.counts);
     this.count();
   }
 
@@ -60,24 +60,19 @@ export class Rivals {
 class Card {
   constructor({ name, parameters }, isChosen) {
     [this.answer, this.note, this.fooled] = ["b", "span", "span"].map((kind) => element(kind));
-    const title = element("p", {}, element("strong", {}, name), element("span", {}, `${parameters.toLocaleString("en")} parameters`));
+    const size = element("span", {}, `${parameters.toLocaleString("en")} parameters`);
+    const title = element("p", {}, element("strong", {}, name), size);
     const read = element("p", { className: "read" }, this.answer, this.note, this.fooled);
     this.card = element("li", { className: isChosen ? "chosen" : "" }, title, read);
   }
 }
 
-function stored() {
+/** The counts in the browser's storage, where new ones replace them; where it is forbidden they end with the page. */
+function stored(counts) {
   try {
+    if (counts) localStorage.setItem(KEY, JSON.stringify(counts));
     return JSON.parse(localStorage.getItem(KEY)) ?? {};
   } catch {
-    return {}; // storage that the visitor has forbidden
-  }
-}
-
-function store(counts) {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(counts));
-  } catch {
-    // counted until the page is left
+    return counts ?? {};
   }
 }

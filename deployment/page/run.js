@@ -17,7 +17,7 @@ export function showRun(section, run, rules = []) {
     parameters: number(run.parameters),
     [`epoch${epochs > 1 ? "s" : ""}, ${run.seconds.toFixed(1)} s of training`]: epochs,
   };
-  if (record) figures[`mean of ${record.seeds} seeds; 95 % interval ${range(record.mean_ci95)}`] = percents(record.mean);
+  if (record) figures[`mean of ${record.seeds} seeds; interval ${range(record.mean_ci95)}`] = percents(record.mean);
   section.replaceChildren(
     element("h2", {}, `The network: ${run.recipe}, seed ${run.seed}, on ${run.dataset}`),
     element("div", { className: "figures" }, ...Object.entries(figures).map(figure)),

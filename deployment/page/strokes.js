@@ -5,7 +5,7 @@
 export const SIDE = 28; // pixels
 const PEN = 2.6; // pixels: as much ink, and as much of it grey, as MNIST's test images have
 const CENTRE = 14.5; // pixels: where the mass of MNIST's digits is in the mean
-const SMALLEST = 0.03; // of the paper: what is smaller than the pen is wide is a dot, and is not blown up
+const DOT = 0.02; // of the paper: what is smaller, half as wide as the pen, is a dot, and is not blown up
 
 /** The pixels of strokes, [[[x, y], …], …] in 0..1 of the paper: 784 bytes, white on black. The longer side of what is
  * drawn fills `box` pixels, which never leave the picture: a box of 28 is centred itself, a smaller one by its ink. */
@@ -23,7 +23,8 @@ function fit(strokes, box) {
     const values = strokes.flat().map((point) => point[axis]);
     return [Math.min(...values), Math.max(...values)];
   });
-  const extent = Math.max(SMALLEST, ...ranges.map(([low, high]) => high - low));
+  const longest = Math.max(...ranges.map(([low, high]) => high - low));
+  const extent = longest < DOT ? 1 : longest;
   const scaled = (value, [low, high]) => ((value - (low + high) / 2) * (box - PEN)) / extent + SIDE / 2;
   return strokes.map((stroke) => stroke.map((point) => point.map((value, axis) => scaled(value, ranges[axis]))));
 }

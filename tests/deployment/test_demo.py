@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import functools
+import gzip
 import hashlib
 import http.client
 import io
@@ -27,7 +28,7 @@ from drawings import DRAWINGS
 
 import data
 import results
-from deployment import demo
+from deployment import demo, export, layers, network
 
 pytestmark = pytest.mark.process
 
@@ -70,48 +71,88 @@ def site(trained, mnist_folder, tmp_path_factory):
         demo.fetch_runtime(mnist_folder)
     except UserError as error:
         pytest.skip(str(error))
-    words = ["--data", str(mnist_folder), "--device", "cpu", "--out", str(built), "--build-only"]
-    demo.main([str(trained), *words])
-    second = shutil.copytree(built / "runs" / "first", built / "runs" / SECOND)
-    facts = json.loads((second / "run.json").read_bytes())
-    facts |= {"name": SECOND, "classes": data.DATASETS["fashion-mnist"].classes, "report": True}
-    files.write_json(second / "run.json", facts)
+    demo.main([str(trained), "--data", str(mnist_folder), "--out", str(built), "--build-only"])
+    second, listed = shutil.copytree(built / "runs" / "first", built / "runs" / SECOND), facts_of(built)
     (second / "report.html").write_text("<!doctype html><link rel=icon href=data:,>the report")
-    listed = json.loads((built / "runs.json").read_bytes())
-    assert listed["runs"] == ["first"]
-    files.write_json(built / "runs.json", listed | {"runs": ["first", SECOND]})
+    others = {"name": SECOND, "classes": data.DATASETS["fashion-mnist"].classes, "reads_digits": False}
+    listed["runs"].insert(1, listed["runs"][0] | others | {"files": ["page.json", "report.html"]})
+    files.write_json(built / "runs.json", listed)
     return built
 
 
+def facts_of(site):
+    return json.loads((site / "runs.json").read_bytes())
+
+
 def test_a_demo_holds_the_page_its_runtime_and_each_run(site, trained, mnist):
-    runtime, run = {f"vendor/{name}" for name in demo.RUNTIME_SHA256}, {"runs/first/run.json", "runs/first/model.onnx"}
-    names = {
-        path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file() and SECOND not in str(path)
+    runs = [run["name"] for run in facts_of(site)["runs"]]
+    assert runs == ["first", SECOND, *(each.name for each in network.records())]
+    names = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
+    parts = {f"runs/{name}/model.onnx" for name in runs} | {f"runs/{name}/page.json" for name in runs[:2]}
+    parts |= {"runs.json", "demo.png", "detector/model.onnx", f"runs/{SECOND}/report.html"}
+    script, binary = demo.RUNTIME_SHA256
+    assert names == {path.name for path in demo.PAGE.iterdir()} | parts | {
+        f"vendor/{script}",
+        f"vendor/{binary}.packed",
     }
-    assert names == {path.name for path in demo.PAGE.iterdir()} | runtime | run | {"runs.json"}
+    unpacked = gzip.decompress((site / "vendor" / f"{binary}.packed").read_bytes())
+    assert hashlib.sha256(unpacked).hexdigest() == demo.RUNTIME_SHA256[binary]
+    assert len(unpacked) == facts_of(site)["runtime_bytes"]
     assert "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'" in (site / "index.html").read_text("utf-8")
-    result, facts = results.load(trained), json.loads((site / "runs" / "first" / "run.json").read_bytes())
+    result, facts, record = results.load(trained), facts_of(site)["runs"][0], facts_of(site)["runs"][2]
+    page = json.loads((site / "runs" / "first" / "page.json").read_bytes())
     assert facts["parameters"] == result["total_parameters"]
     assert facts["epochs"] == result["total_epochs"]
     assert facts["seconds"] == result["training_time"]
     assert facts["accuracy"] == result["final_test_accuracy"]
     assert facts["accuracy_ci95"] == pytest.approx(result["final_test_accuracy_ci95"])
     assert facts["classes"] == list("0123456789")
-    assert {"name": "epochs", "measured": "2 < 20", "passed": True} in facts["rules"]
     assert facts["misclassified"] == len(result["misclassified"])
-    assert len(facts["mistakes"]) == min(facts["misclassified"], demo.MISTAKES)
-    confidences = [mistake["confidence"] for mistake in facts["mistakes"]]
-    assert confidences == sorted(confidences, reverse=True)
-    for mistake in facts["mistakes"]:
+    assert "record" not in facts
+    assert record["record"]["mean"] == results.load_record(record["name"])["mean"]
+    assert {"name": "epochs", "measured": "2 < 20", "passed": True} in page["rules"]
+    for mistake in page["mistakes"]:
         assert result["misclassified"][str(mistake["index"])] == mistake["predicted"] != mistake["true"]
         pixels = np.frombuffer(base64.b64decode(mistake["pixels"]), np.uint8)
         assert (pixels == mnist[1].pixels[mistake["index"]].flatten().numpy()).all()
         assert mistake["true"] == str(mnist[1].labels[mistake["index"]].item())
 
 
+@pytest.mark.parametrize("recipe", ["default", "under1500"])
+def test_layers_become_outputs_and_nothing_else_changes(recipe, mnist):
+    content, pixels = files.read(results.RECORDS / f"{recipe}.onnx"), mnist[1].pixels[:3].numpy()
+    with_maps, described = layers.add_outputs(content)
+    read, maps = network.session(content), network.session(with_maps)
+    assert maps.run(["logits"], {"pixels": pixels})[0] == pytest.approx(
+        read.run(["logits"], {"pixels": pixels})[0], abs=1e-4
+    )
+    values = maps.run([layer["output"] for layer in described], {"pixels": pixels})
+    assert [value.shape for value in values] == [(3, each["maps"], each["height"], each["width"]) for each in described]
+    kinds = [layer["kind"] for layer in described]
+    assert (kinds[0], kinds[-1]) == ("3×3 convolution", "mean of each map")
+    assert ("3×3 depthwise convolution" in kinds) == (recipe == "under1500")
+    assert values[-1] == pytest.approx(values[-2].mean((2, 3), keepdims=True), abs=1e-5)
+    assert (values[-2] >= 0).all() == (recipe == "default")  # after its ReLU, the other's SiLU
+
+
+def test_the_source_is_what_gits_remote_names_without_who_may_write_there(monkeypatch):
+    remotes = {
+        "https://github.com/someone/mnist.git": "https://github.com/someone/mnist",
+        "git@github.com:someone/mnist.git": "https://github.com/someone/mnist",
+        "ssh://git@git.example.org/group/sub/mnist": "https://git.example.org/group/sub/mnist",
+        "https://name:secret@github.com/someone/mnist": "https://github.com/someone/mnist",
+    }
+    remotes |= dict.fromkeys(["", "/home/someone/mnist", "../mnist", "file:///home/mnist", "C:/mnist"])
+    for remote, expected in remotes.items():
+        monkeypatch.setattr(demo.subprocess, "run", lambda *_, said=remote, **__: SimpleNamespace(stdout=said + "\n"))
+        assert demo.source() == expected
+    monkeypatch.setattr(demo.subprocess, "run", Mock(side_effect=FileNotFoundError("git")))
+    assert demo.source() is None
+
+
 def test_a_folder_is_replaced_whole_or_not_at_all_and_only_a_demos(runtime, tmp_path, monkeypatch, inject):
     folder = tmp_path / "demo"
-    build = functools.partial(demo.build, [], tmp_path / "data", "cpu", folder)
+    build = functools.partial(demo.build, [], tmp_path / "data", folder)
     folder.mkdir()  # an empty one is nobody's
     build()
     (folder / "old.txt").write_text("of another version")
@@ -132,36 +173,56 @@ def test_a_folder_is_replaced_whole_or_not_at_all_and_only_a_demos(runtime, tmp_
     assert (folder / "runs.json").read_text() == "mine"
 
 
-def test_the_runs_that_are_named_come_best_first(trained, tmp_path, inject):
-    better, result = shutil.copytree(trained, tmp_path / "better"), results.load(trained)
-    results.save(better, result | {"final_test_accuracy": result["final_test_accuracy"] + 0.01})
-    assert [run.folder for run in demo.choose_runs([trained, better])] == [better, trained]
-    with pytest.raises(UserError, match="have one name"):
-        demo.choose_runs([better, better])
-    inject("run that cannot be shown")
-    held_out = {key.replace("_test_", "_validation_"): value for key, value in result.items()}
-    results.save(better, held_out | {"recipe": result["recipe"] | {"holdout": True}})
-    with pytest.raises(UserError, match="hold-out run, without test accuracy"):
-        demo.choose_runs([better])
-
-
-def test_without_names_the_exported_runs_are_taken_else_the_best(trained, tmp_path, monkeypatch, capsys, inject):
+@pytest.fixture
+def exported(monkeypatch, tmp_path):
+    """Makes a run of an accuracy in results/, and has network.find give it without an export."""
     monkeypatch.setattr(results, "RUNS", tmp_path)
-    result, names = results.load(trained), ["best", "second", "third"]
-    held_out = {key: value for key, value in result.items() if not key.startswith("final_test")}
-    runs = dict.fromkeys(names, result) | {"stopped": result | {"finished": False}, "held out": held_out}
-    monkeypatch.setattr(results, "all_runs", lambda folder=None: list(runs.items()))
-    monkeypatch.setattr(results, "best_run", lambda: tmp_path / "best")
-    for name in names:
-        shutil.copytree(trained, tmp_path / name)
-    assert [run.name for run in demo.choose_runs([])] == ["best"]
-    for name in ("second", "third", "stopped", "held out"):
+    monkeypatch.setattr(network, "records", lambda: [SimpleNamespace(name="default"), SimpleNamespace(name="fast")])
+    found = {}
+
+    def find(run):
+        if run not in found:
+            raise UserError(f"{run} could not be exported")
+        return found[run]
+
+    def make(name, accuracy, holdout=False):
+        found[tmp_path / name] = SimpleNamespace(name=name, facts={"accuracy": accuracy, "holdout": holdout})
+        return tmp_path / name
+
+    monkeypatch.setattr(network, "find", find)
+    return make
+
+
+def names(*runs):
+    return [each.name for each in demo.choose(list(runs))]
+
+
+def test_the_runs_that_are_named_come_best_first_and_the_records_after_them(exported, inject):
+    worse, better, held_out = exported("worse", 99.0), exported("fast", 99.1), exported("held out", 99.9, True)
+    assert names(worse, better) == ["fast", "worse", "default"]
+    with pytest.raises(UserError, match="have one name"):
+        demo.choose([better, better])
+    inject("run that cannot be shown")
+    with pytest.raises(UserError, match="hold-out run, without test accuracy"):
+        demo.choose([held_out])
+    with pytest.raises(UserError, match="gone could not be exported"):
+        demo.choose([worse.with_name("gone")])
+
+
+def test_without_names_the_exported_runs_are_taken_else_the_best(exported, monkeypatch, capsys, inject, tmp_path):
+    assert names() == ["default", "fast"]
+    runs = [exported(name, 99.5 - place) for place, name in enumerate(["best", "second", "third"])]
+    usable = [(run, {"final_test_accuracy": 99}) for run in runs] + [(tmp_path / "held out", {})]
+    monkeypatch.setattr(results, "usable_runs", lambda folder: iter(usable))
+    assert names() == ["best", "default", "fast"]
+    for name in ("second", "third", "held out"):
         (tmp_path / name / "export").mkdir(parents=True)
-    assert [run.name for run in demo.choose_runs([])] == ["second", "third"]
-    shutil.rmtree(tmp_path / "second" / "checkpoints")
-    inject("run whose weights were removed")
-    assert [run.name for run in demo.choose_runs([])] == ["third"]
-    assert "warning: no checkpoint in" in capsys.readouterr().err
+    assert names() == ["second", "third", "default", "fast"]
+    inject("run that cannot be exported any more")
+    usable.append((tmp_path / "damaged", {"final_test_accuracy": 99}))
+    (tmp_path / "damaged" / "export").mkdir(parents=True)
+    assert names() == ["second", "third", "default", "fast"]
+    assert "warning: " in capsys.readouterr().err
 
 
 def test_the_runtime_is_fetched_once_and_again_when_it_is_damaged(runtime, monkeypatch, inject, capsys):
@@ -309,7 +370,7 @@ def visit(browser):
     be said on the console."""
     (chromium, address), said, contexts = browser, [], []
 
-    def start(place="", **settings):
+    def start(place="", wait="nothing drawn yet", **settings):
         contexts.append(chromium.new_context(**{"viewport": {"width": 1000, "height": 700}, **settings}))
         contexts[-1].set_default_timeout(PATIENCE)
         page = contexts[-1].new_page()
@@ -319,7 +380,7 @@ def visit(browser):
         page.on("request", lambda request: request.url.startswith(address) or said.append(request.url))
         page.on("response", lambda response: response.ok or response.status == 304 or said.append(response.url))
         page.goto(address + place)
-        wait_for(page, "nothing drawn yet")
+        wait_for(page, wait)
         return page
 
     yield start
@@ -340,6 +401,7 @@ def answer(page):
 
 def places(page, strokes):
     """Strokes on the page's paper, in its pixels; every sixth point will do."""
+    page.evaluate("scrollTo(0, 0)")
     box = page.locator("#paper").bounding_box()
     thinned = [[*stroke[:-1:6], stroke[-1]] for stroke in strokes]
     return [[(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke] for stroke in thinned]
@@ -425,7 +487,7 @@ def test_strokes_are_taken_back_by_buttons_and_keys(visit):
         empty()
         wait_for(page, "nothing drawn yet")
         assert page.locator("#bars b").all_inner_texts() == [""] * 10
-        assert page.locator("#hint").inner_text() == "Draw a digit"
+        assert page.locator("#hint").inner_text() == "Draw a digit, or several"
         draw(page, line)
         answer(page)
         assert page.locator("#hint").is_hidden()
@@ -437,19 +499,20 @@ def test_everything_is_reached_by_keyboard_and_seen_to_be(visit):
     answer(page)
     page.locator("h1").click()
     reached = []
-    for _ in range(7):
+    for _ in range(19):
         page.keyboard.press("Tab")
         focused = page.locator(":focus")
         reached.append(focused.get_attribute("id") or focused.inner_text())
         assert focused.evaluate("focused => getComputedStyle(focused).outlineStyle") == "solid"
-    assert reached == ["run", "undo", "clear", "previous", "next", "read", "report"]
+    classes = data.DATASETS["fashion-mnist"].classes
+    assert reached == ["run", "undo", "clear", "share", *classes, "layers", "previous", "next", "read", "report"]
     page.keyboard.press("Enter")
     page.get_by_text("the report").wait_for()
 
 
 def test_a_run_is_chosen_and_stays_chosen(visit, trained):
     page, first = visit(), results.load(trained)
-    assert page.locator("#run option").all_inner_texts() == ["first", SECOND]
+    assert page.locator("#run option").all_inner_texts()[:2] == ["first", SECOND]
     assert page.get_by_role("link", name="report").count() == 0
     facts, (low, high) = page.locator("#facts").inner_text(), first["final_test_accuracy_ci95"]
     assert f"{first['final_test_accuracy']:.2f} %" in facts
@@ -473,7 +536,7 @@ def test_a_run_is_chosen_and_stays_chosen(visit, trained):
 def test_mistakes_are_leafed_through_and_read_with_their_runner_up(visit):
     page = visit()
     leaf, read = page.locator("#leaf"), page.get_by_role("button", name="Read it")
-    shown = min(int(re.search(r"reads (\d+) of 10,000", page.locator("#total").inner_text())[1]), demo.MISTAKES)
+    shown = min(int(re.search(r"reads (\d+) of 10,000", page.locator("#total").inner_text())[1]), export.MISTAKES)
 
     def told():
         """(place, true class, what it was read as) of the mistake that is looked at."""
@@ -493,15 +556,97 @@ def test_mistakes_are_leafed_through_and_read_with_their_runner_up(visit):
         look()
         page.locator("#note", has_text="true class").wait_for()
         _, true, read_as = told()
-        assert answer(page) == read_as
-        assert re.fullmatch(rf"then \w+, \d+ %; true class {true}", page.locator("#note").inner_text())
+        assert answer(page) in (read_as, "?")
+        assert read_as in page.locator("#status").inner_text()
+        assert re.fullmatch(rf".*then \w+, \d+ %.*; true class {true}", page.locator("#note").inner_text())
         assert page.locator("#source").inner_text() == leaf.locator("#index").inner_text()
         page.keyboard.press("Control+z")
         wait_for(page, "nothing drawn yet")
     read.click()
     page.keyboard.press("ArrowLeft")  # from the first to the last
     page.locator("#note", has_text=f"true class {told()[1]}").wait_for()
-    assert (told()[0], answer(page)) == (f"{shown} of {shown}", told()[2])
+    assert told()[0] == f"{shown} of {shown}"
+    assert told()[2] in page.locator("#status").inner_text()
+
+
+def beside(page, strokes, left, height):
+    """Draw strokes at a place along x, so tall, in parts of the paper."""
+    points = np.concatenate(strokes)
+    low, scale = points.min(0), height / np.ptp(points, axis=0).max()
+    draw(page, [((np.array(stroke) - low) * scale + [left, 0.3]).tolist() for stroke in strokes])
+
+
+def test_digits_side_by_side_are_read_as_a_row_of_which_each_can_be_looked_at(visit):
+    page = visit("#default")
+    for place, digit in enumerate("472"):  # 4 and 7 of two strokes each
+        drawn = [drawing["strokes"] for drawing in DRAWINGS if drawing["digit"] == digit]
+        beside(page, max(drawn, key=len), 0.05 + 0.32 * place, 0.25)
+    assert answer(page) == "472"
+    assert page.locator("#bars .best").inner_text().startswith("2")
+    assert page.locator("#rivals b").all_inner_texts() == ["472"] * 3
+    digits, last = page.locator("#digits button"), content(page, "#layers li:nth-child(2) canvas")
+    assert digits.all_inner_texts() == ["4", "7", "2"]
+    digits.first.click()
+    page.locator("#bars .best", has_text="4").wait_for()
+    assert content(page, "#layers li:nth-child(2) canvas") != last
+    page.locator("#bars").get_by_role("button", name="9", exact=True).click()
+    page.locator("#rivals", has_text="fooled 1 of 1").wait_for()
+    assert page.locator("#bars button:enabled").count() == 0
+    digits.last.click()
+    page.locator("#bars").get_by_role("button", name="2", exact=True).click()
+    page.locator("#rivals", has_text="fooled 1 of 2").wait_for()
+    page.reload()
+    assert page.locator("#rivals li", has_text="fooled 1 of 2").count() == 3
+    beside(page, drawing_of("2"), 0.3, 0.06)
+    assert answer(page).startswith("2, ")
+
+
+def content(page, selector):
+    """What is painted on a canvas."""
+    return page.locator(selector).evaluate("canvas => canvas.toDataURL()")
+
+
+def test_what_is_no_digit_is_not_answered(visit):
+    page = visit("#default")
+    draw(page, [[[0.1, 0.2], [0.9, 0.2]], [[0.1, 0.5], [0.9, 0.5]], [[0.1, 0.8], [0.9, 0.8]]])
+    assert answer(page) == "?"
+    assert re.fullmatch(r"perhaps \d, \d+ %; then \d, \d+ %(; or no digit)?", page.locator("#note").inner_text())
+    assert page.locator("#rivals b").all_inner_texts() == ["?"] * 3
+
+
+def test_every_layer_of_the_chosen_network_is_shown_in_words_and_pictures(visit, site):
+    page = visit("#under5k", viewport={"width": 1280, "height": 800})
+    expected = next(run["layers"] for run in facts_of(site)["runs"] if run["name"] == "under5k")
+    rows = page.locator("#layers li")
+    empty = [content(page, f"#layers li:nth-child({place + 2}) canvas") for place in range(len(expected))]
+    draw(page, drawing_of("1"))
+    answer(page)
+    assert rows.count() == len(expected) + 1
+    for place, layer in enumerate(expected):
+        label = rows.nth(place + 1).locator("canvas").get_attribute("aria-label")
+        assert label.startswith(f"{layer['kind']}, {layer['maps']} ")
+        assert content(page, f"#layers li:nth-child({place + 2}) canvas") != empty[place]
+    box = page.locator("#layers").bounding_box()
+    assert box["y"] + box["height"] <= 800
+    page.get_by_role("button", name="Clear").click()
+    wait_for(page, "nothing drawn yet")
+    assert content(page, "#layers li:nth-child(3) canvas") == empty[1]
+
+
+def test_an_address_holds_the_run_and_the_drawing(visit):
+    page = visit("#under5k")
+    beside(page, drawing_of("5"), 0.5, 0.06)
+    read = answer(page)
+    page.get_by_role("button", name="Share").click()
+    page.locator("#shared", has_text="The address holds your drawing").wait_for()
+    place = page.url[page.url.index("#") :]
+    assert re.fullmatch(r"#under5k&[\w-]{40,800}", place)
+    opened = visit(place, wait=read)
+    assert opened.get_by_label("read by").input_value() == "under5k"
+    opened.get_by_role("button", name="Clear").click()
+    for broken in ("#under5k&!", "#under5k&_", "#under5k&____"):
+        page.evaluate("place => { location.hash = place }", broken)
+        assert answer(page) == read
 
 
 def test_a_telephone_has_room_for_paper_and_bars_in_light_and_dark(visit):
@@ -529,12 +674,12 @@ def test_a_telephone_has_room_for_paper_and_bars_in_light_and_dark(visit):
 @pytest.mark.parametrize(
     "pattern, answered, words",
     [
-        ("**/*.wasm", {"status": 404}, "ort-wasm-simd-threaded.wasm could not be loaded: reload the page"),
-        ("**/*.wasm", {"body": "torn"}, "the network could not be started"),
+        ("**/*.packed", {"status": 404}, "ort-wasm-simd-threaded.wasm.packed could not be loaded: reload the page"),
+        ("**/*.packed", {"body": "torn"}, "onnxruntime-web could not be unpacked"),
         ("**/first/model.onnx", {"body": "torn"}, "the network could not be started"),
-        ("**/first/run.json", {"status": 404}, "runs/first/run.json could not be loaded"),
+        ("**/first/page.json", {"status": 404}, "runs/first/page.json could not be loaded"),
         ("**/runs.json", {"status": 404}, "runs.json could not be loaded"),
-        ("**/*.wasm", None, "loading the network"),
+        ("**/*.packed", None, "loading the network"),
     ],
 )
 def test_the_page_tells_what_it_waits_for_and_what_failed(browser, inject, pattern, answered, words):
@@ -562,7 +707,7 @@ READ = """async ([drawings, box]) => {
   const ort = await import("./vendor/ort.wasm.bundle.min.mjs");
   const network = await Network.open(ort, "runs/first/model.onnx");
   const pictures = drawings.map((strokes) => rasterise(strokes, box)), shares = [];
-  for (const picture of pictures) shares.push(await network.read(picture));
+  for (const { probabilities } of await network.read(pictures)) shares.push(Array.from(probabilities));
   return [pictures.map((picture) => Array.from(picture)), shares];
 }"""
 
@@ -584,15 +729,13 @@ def test_drawings_become_pictures_as_mnists_are_wherever_and_however_large_they_
     drawings = [drawing["strokes"] for drawing in DRAWINGS]
     pictures, digits = read(drawings)
     assert digits == [int(drawing["digit"]) for drawing in DRAWINGS]
-    moved, _ = read([[[[0.6 * x + 0.3, 0.6 * y + 0.2] for x, y in stroke] for stroke in each] for each in drawings])
+    moved, _ = read([[[[0.1 * x + 0.3, 0.1 * y + 0.2] for x, y in stroke] for stroke in each] for each in drawings])
     middles = np.arange(28) + 0.5
     for picture in pictures:
         assert 19 <= max(extents(picture)) <= 21
         ink = picture / picture.sum()
         assert (ink.sum(0) @ middles, ink.sum(1) @ middles) == pytest.approx((14.5, 14.5), abs=0.1)
-    tall = [max(np.ptp(np.concatenate(strokes), axis=0)) > 0.3 for strokes in drawings]
-    assert np.abs(moved.astype(int) - pictures)[tall].max() <= 1
-    assert sum(tall) > 30
+    assert np.abs(moved.astype(int) - pictures).max() <= 1
     assert pictures.mean() == pytest.approx(mnist[1].pixels.float().mean().item(), rel=0.1)  # as much ink
     dot, tiny, nothing_new = read([[[[0.9, 0.1]]], [[[0.5, 0.5], [0.51, 0.5]]], [[[0.9, 0.1], [0.9, 0.1]]]])[0]
     assert max(extents(dot)) <= 4
