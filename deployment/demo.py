@@ -6,10 +6,6 @@ builds a folder, and serves it to this machine alone until Ctrl-C. The folder is
 path: onnxruntime-web, fetched by npm once and checked by its SHA-256 sums, runs each network in the page. Without RUN
 it has every finished run that was exported, else the best run; and always the networks of the records. A build that
 fails leaves the last one whole.
-
-    runs.json               the facts of every network, with its layers (layers.py); the detector's threshold
-    runs/NAME/model.onnx    the network, with the maps of its layers as further outputs
-    runs/NAME/page.json     of a run of one's own: its verdict and mistakes (export.py); report.html where it has one
 """
 
 import functools
@@ -121,16 +117,10 @@ def build(networks: list[Network], data_dir: Path, out: Path) -> None:
             (site / "vendor").mkdir(parents=True)
             for path in [*PAGE.iterdir(), PICTURE]:
                 shutil.copyfile(path, site / path.name)
-            detector = network.detector()
-            (site / "detector").mkdir()
-            shutil.copyfile(detector.path, site / "detector" / "model.onnx")
-            listed = {
-                "runtime_bytes": copy_runtime(runtime, site / "vendor"),
-                "source": source(),
-                "detector_threshold": detector.facts["threshold"],
-                "runs": [add_network(each, site / "runs" / each.name) for each in networks],
-            }
-            files.write_json(site / "runs.json", listed)
+            runs = [add_network(each, site / "runs" / each.name) for each in networks]
+            facts = {"source": source(), "runtime_bytes": copy_runtime(runtime, site / "vendor"), "runs": runs}
+            facts["detector"] = add_network(network.detector(), site / "detector")
+            files.write_json(site / "runs.json", facts)
             if out.exists():
                 out.rename(Path(temporary) / "old")
             site.rename(out)
@@ -147,16 +137,16 @@ def copy_runtime(runtime: Path, place: Path) -> int:
 
 
 def add_network(each: Network, place: Path) -> dict[str, Any]:
-    """Put a network into a folder of the site, with what its run's export says besides, and return its facts."""
+    """Put a network into a folder of the site, with page.json (export.py) and the report of a run of one's own, and
+    return its facts, with its layers."""
     place.mkdir(parents=True)
     content, described = layers.add_outputs(files.read(each.path))
     (place / "model.onnx").write_bytes(content)
-    is_record = each.path.parent == results.RECORDS
-    sources = [] if is_record else [each.path.with_name("page.json"), each.path.parent.parent / "report.html"]
-    copied = [Path(shutil.copyfile(path, place / path.name)).name for path in sources if path.is_file()]
+    beside = each.path.with_name("page.json"), each.path.parent.parent / "report.html"
+    copied = [Path(shutil.copyfile(path, place / path.name)).name for path in beside if path.is_file()]
     facts = {"name": each.name, "reads_digits": each.reads_digits, "layers": described, "files": copied}
-    if is_record:
-        record = results.load_record(each.name)
+    record = results.load_record(each.name) if each.path.parent == results.RECORDS else {}
+    if record:
         facts["record"] = {key: record[key] for key in ("mean", "mean_ci95")} | {"seeds": len(record["runs"])}
     return each.facts | facts
 

@@ -3,7 +3,8 @@
 import { element } from "./element.js";
 
 const WIDTH = 800; // pixels that many maps side by side take at least: the page has them shrink to its own width
-const SIDE = 48; // pixels that a map of a few takes
+const SIDE = 48; // pixels that a map takes at most
+const HEIGHT = 440; // pixels that the maps of all layers take at most, so that the whole network is seen at once
 const GAP = 2;
 const SHOWN = 24; // maps of a layer at most
 const GREEN = 0.45; // of the blue in the colour of a negative value
@@ -18,7 +19,7 @@ export class Layers {
   /** Have a row of empty maps for each layer of a network. */
   set(layers) {
     for (const { row } of this.rows) row.remove();
-    this.rows = layers.map((layer) => new Row(layer));
+    this.rows = layers.map((layer) => new Row(layer, HEIGHT / layers.length));
     this.list.append(...this.rows.map(({ row }) => row));
   }
 
@@ -29,7 +30,7 @@ export class Layers {
 }
 
 class Row {
-  constructor(layer) {
+  constructor(layer, most) {
     const { kind, maps, height, width } = (this.layer = layer);
     this.count = Math.min(maps, SHOWN);
     this.scale = Math.ceil(Math.min(SIDE, WIDTH / this.count - GAP) / width);
@@ -38,6 +39,7 @@ class Row {
     this.image = new ImageData(this.count * (width * this.scale + GAP) - GAP, height * this.scale);
     const sides = { width: this.image.width, height: this.image.height };
     this.canvas = element("canvas", { ...sides, role: "img", ariaLabel: `${kind}, ${size}${shown}` });
+    this.canvas.style.maxHeight = `${Math.min(SIDE, most)}px`;
     this.context = this.canvas.getContext("2d");
     this.row = element("li", {}, element("p", {}, kind, element("span", {}, size + shown)), this.canvas);
     this.pixels = new Uint32Array(this.image.data.buffer); // alpha, blue, green, red
