@@ -118,7 +118,8 @@ async function judgements(asked, pictures) {
 /** Mark the digits of a row, on the paper and as buttons; a single one needs no mark. */
 function showDigits(digits, judged) {
   const row = digits.length > 1 ? digits : [];
-  paper.mark(row.map(({ box }, index) => ({ box, text: judged[index].label, chosen: index === shown })));
+  const textOf = ({ sure, note, text }) => (sure ? note : text);
+  paper.mark(row.map(({ box }, index) => ({ box, text: textOf(judged[index]), chosen: index === shown })));
   while (find("digits").children.length > row.length) find("digits").lastChild.remove();
   row.forEach((_, index) => {
     const button = find("digits").children[index] ?? find("digits").appendChild(element("button", { type: "button" }));

@@ -102,10 +102,10 @@ export class Paper {
     context.lineWidth = devicePixelRatio;
     context.font = `${size}px ${style.fontFamily}`;
     for (const { box, text, chosen } of this.marks) {
-      const [left, top, right, bottom] = box.map((value, edge) => (value + (edge < 2 ? -PEN : PEN)) * side);
+      const [left, top, right, bottom] = box.map((value, edge) => (value + (edge < 2 ? -0.8 : 0.8) * PEN) * side);
       context.strokeStyle = context.fillStyle = style.getPropertyValue(chosen ? "--blue" : "--quiet");
       context.strokeRect(left, top, right - left, bottom - top);
-      context.fillText(text, left, top > 1.5 * size ? top - size / 3 : bottom + 1.1 * size);
+      context.fillText(text, Math.max(0, left), top > 1.5 * size ? top - size / 3 : bottom + 1.1 * size);
     }
   }
 }

@@ -16,8 +16,7 @@ export function judge({ classes, threshold }, outputs, isNone) {
   const told = (index) => `${classes[index]}, ${percent(probabilities[index])}`;
   const text = sure ? classes[best] : "?";
   const note = sure ? percent(probabilities[best]) : `perhaps ${classes[best]}`;
-  const label = `${text} ${note}`;
-  return { outputs, probabilities, best, sure, isNone, text, note, label, first: told(best), then: told(second) };
+  return { outputs, probabilities, best, sure, isNone, text, note, first: told(best), then: told(second) };
 }
 
 export class Reading {
@@ -47,8 +46,7 @@ export class Reading {
   show(judged, chosen, more) {
     const { sure, isNone, first, then, best, probabilities } = judged[chosen];
     if (judged.length > 1) {
-      const notes = judged.map((each) => (each.sure ? each.first : `? perhaps ${each.first}`));
-      this.say(judged.map((each) => each.text).join(""), "best", notes.join(" · ") + more);
+      this.say(judged.map(({ text }) => text).join(""), "best", judged.map(({ note }) => note).join(" · ") + more);
     } else if (sure) this.say(first, "best", `then ${then}${more}`);
     else this.say("?", "best", `perhaps ${first}; then ${then}${isNone ? "; or no digit" : ""}${more}`);
     this.bars.forEach(({ row, fill, value }, index) => {
