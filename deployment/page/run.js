@@ -30,7 +30,6 @@ export function showRun(section, run, rules = []) {
 }
 
 const percents = (value) => `${value.toFixed(2)} %`;
-
 const range = ([low, high]) => `${low.toFixed(2)} to ${high.toFixed(2)}`;
 
 function figure([meaning, value]) {
