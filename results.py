@@ -170,7 +170,7 @@ def load_record(recipe: str) -> dict[str, Any]:
 
 def calibration(recipe: str) -> dict[str, float]:
     """{"temperature", "threshold"} of a recipe's record; where it has none, probabilities are taken as they are."""
-    return {"temperature": 1.0, "threshold": 0.0} | load_record(recipe).get("calibration", {})
+    return {"temperature": 1.0, "threshold": -100.0} | load_record(recipe).get("calibration", {})
 
 
 def final_keys(result: Result) -> tuple[str, str, str]:

@@ -119,7 +119,7 @@ def build(networks: list[Network], data_dir: Path, out: Path) -> None:
                 shutil.copyfile(path, site / path.name)
             runs = [add_network(each, site / "runs" / each.name) for each in networks]
             facts = {"source": source(), "runtime_bytes": copy_runtime(runtime, site / "vendor"), "runs": runs}
-            facts["detector"] = add_network(network.detector(), site / "detector")
+            add_network(network.detector(), site / "detector")
             files.write_json(site / "runs.json", facts)
             if out.exists():
                 out.rename(Path(temporary) / "old")

@@ -4,8 +4,8 @@
     find(run)       that of a run's folder, exported when it is first asked for; or of its recipe's record, if it has
                     not been trained here; or an ONNX file
 
-Beside a network of handwriting reads the detector of results/records/detector.onnx, which tells digits from other
-shapes (experiments/detector.py).
+Beside a network of handwriting reads the detector of results/records/detector.onnx, which tells digits from what is
+none (experiments/detector.py).
 """
 
 import functools
@@ -27,6 +27,7 @@ DETECTOR = results.RECORDS / "detector.onnx"
 HANDWRITING = "mnist"  # the data set for which it was trained
 TEXTS = ("recipe", "dataset", "commit")  # of the metadata; the others are JSON
 BATCH_IMAGES = 256  # in one run of onnxruntime
+LEAST = 1e-6  # probability that is told from none
 
 
 def session(content: bytes) -> onnxruntime.InferenceSession:
@@ -62,12 +63,22 @@ class Network:
         return run(self.session, pixels, len(self.classes))
 
     def is_sure(self, pixels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-        """Whether it is sure of what it read, bool [N]: the best class is probable enough, and the detector takes the
-        image for a digit. Both bounds come from held-out images."""
-        sure = probabilities.max(1) >= self.facts["threshold"]
-        if self.reads_digits:
-            sure &= run(detector().session, pixels, 2)[:, 0] >= detector().facts["threshold"]
-        return sure
+        """Whether it is sure of what it read, bool [N]: the sureness is above a bound that comes from held-out
+        images."""
+        return sureness(probabilities.max(1), pixels if self.reads_digits else None) >= self.facts["threshold"]
+
+
+def log_odds(probabilities: np.ndarray) -> np.ndarray:
+    bounded = np.clip(probabilities.astype(np.float64), LEAST, 1 - LEAST)
+    return np.log(bounded / (1 - bounded))
+
+
+def sureness(confidences: np.ndarray, pixels: np.ndarray | None) -> np.ndarray:
+    """How sure a network may be of its best classes, [N], of these probabilities: half of their log-odds, and for
+    handwriting, uint8 [N, 28, 28], the detector's log-odds that the image is a digit. The half is from the development
+    half of experiments/handwriting.py."""
+    digit = 0 if pixels is None else log_odds(run(detector().session, pixels, 2)[:, 0])
+    return 0.5 * log_odds(confidences) + digit
 
 
 def run(session: onnxruntime.InferenceSession, pixels: np.ndarray, classes: int) -> np.ndarray:

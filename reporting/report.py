@@ -97,10 +97,9 @@ def mistakes(evaluation: Evaluation) -> list[dict[str, Any]]:
     return shown
 
 
-def confidence(evaluation: Evaluation, threshold: float) -> list[Markup]:
+def confidence(evaluation: Evaluation) -> list[Markup]:
     """The pictures of how far confidences can be believed, and of what is gained where the least confident images are
     left unanswered."""
-    answered = 100 * (evaluation.confidences >= threshold).double().mean().item()
     return [
         pages.picture(
             f"Reliability: accuracy over confidence, which agree on the dashed line; calibration error "
@@ -109,8 +108,7 @@ def confidence(evaluation: Evaluation, threshold: float) -> list[Markup]:
             evaluation.reliability,
         ),
         pages.picture(
-            "Accuracy of the images of most confidence, over how many are answered"
-            + (f"; a network of this recipe answers {answered:.1f} % of them." if threshold else "."),
+            "Accuracy of the images of most confidence, over how many are answered.",
             plots.coverage,
             ANSWERED,
             [evaluation.coverage],
@@ -141,7 +139,7 @@ def report(
         curves=curves(result, recipe, len(training)),
         counts=counts.tolist(),
         errors=(counts - counts.diag().diag()).tolist(),
-        confidence=confidence(evaluation, results.calibration(recipe.name)["threshold"]),
+        confidence=confidence(evaluation),
         per_class=pages.picture("Accuracy of each class, with its 95 % interval.", plots.per_class, by_class),
         mistakes=listed,
         mistake_images=pages.sprite(tested.pixels[[mistake["index"] for mistake in listed], 0]),

@@ -109,8 +109,7 @@ async function judgements(asked, pictures) {
   for (const each of beside.filter(({ name }) => networks.has(name))) {
     const outputs = ["probabilities", ...(each === asked ? asked.layers : []).map(({ output }) => output)];
     const values = await networks.get(each.name).read(pictures, outputs);
-    const isNone = (index) => kinds[index]?.probabilities[0] < site.detector.threshold;
-    judged.set(each.name, values.map((value, index) => judge(each, value, isNone(index))));
+    judged.set(each.name, values.map((value, index) => judge(each, value, kinds[index]?.probabilities[0])));
   }
   return judged;
 }

@@ -7,12 +7,19 @@ export function percent(probability, digits = 0) {
   return `${(100 * probability).toFixed(digits)} %`;
 }
 
-/** What a network of these facts makes of one picture, by its outputs. It is sure where its best class is as probable
- * as it has to be, and nothing says that the picture shows no digit. */
-export function judge({ classes, threshold }, outputs, isNone) {
+/** The log-odds of a probability; of 32 bits, a sure one may be 1. */
+function logOdds(probability) {
+  const bounded = Math.min(1 - 1e-6, Math.max(1e-6, probability));
+  return Math.log(bounded / (1 - bounded));
+}
+
+/** What a network of these facts makes of one picture, by its outputs; of handwriting with the probability that it is a
+ * `digit`. It is sure where both together say so, as deployment/network.py has it. */
+export function judge({ classes, threshold }, outputs, digit) {
   const { probabilities } = outputs;
   const [best, second] = classes.map((_, index) => index).sort((a, b) => probabilities[b] - probabilities[a]);
-  const sure = probabilities[best] >= threshold && !isNone;
+  const sure = logOdds(probabilities[best]) / 2 + (digit === undefined ? 0 : logOdds(digit)) >= threshold;
+  const isNone = digit < 0.5;
   const told = (index) => `${classes[index]}, ${percent(probabilities[index])}`;
   const text = sure ? classes[best] : "?";
   const note = sure ? percent(probabilities[best]) : `perhaps ${classes[best]}`;
