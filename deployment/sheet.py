@@ -1,6 +1,6 @@
 """The sheet in a photograph: a paper on a table, a note on a wall, a screen in its frame.
 
-    crop(picture)    the picture itself, or the sheet alone
+    crop(picture)    the sheet alone, and where it lies
 
 A sheet is a convex patch of few corners with a sharp edge all around, lighter or darker than what it lies on in any
 colour. A shadow has no such edge, and a digit is not convex.
@@ -35,14 +35,14 @@ def square(size: int) -> np.ndarray:
     return np.ones((size, size), np.uint8)
 
 
-def crop(picture: np.ndarray) -> tuple[np.ndarray, bool]:
-    """(the sheet in a picture, uint8 [H, W, 3], True) or (the picture, False). Around a sheet that is askew, each pixel
-    takes the colour of the nearest on the sheet, so that neither its edge nor a shadow across it ends there."""
+def crop(picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int] | None]:
+    """(the sheet in a picture, uint8 [H, W, 3], its left and top) or (the picture, None). Around a sheet that is askew,
+    each pixel takes the colour of the nearest on the sheet: neither its edge nor a shadow across it ends there."""
     small = cv2.GaussianBlur(shrink(picture, SIDE), (0, 0), 1)
     is_large = min(small.shape[:2]) >= LEAST
     outlines = [outline for channel in channels(small) if is_large for outline in sheets(channel)]
     if not outlines:
-        return picture, False
+        return picture, None
     _, hull = min(outlines, key=lambda outline: outline[0])
     inside = cv2.fillPoly(np.zeros(small.shape[:2], np.uint8), [hull], 1)
     inside = cv2.erode(inside, square(2 * MARGIN + 1), borderValue=0)
@@ -51,7 +51,7 @@ def crop(picture: np.ndarray) -> tuple[np.ndarray, bool]:
     colours = np.zeros((nearest.max() + 1, 3), np.uint8)
     colours[nearest[inside > 0]] = picture[inside > 0]
     x, y, width, height = cv2.boundingRect(inside)
-    return colours[nearest[y : y + height, x : x + width]], True
+    return colours[nearest[y : y + height, x : x + width]], (x, y)
 
 
 def sheets(grey: np.ndarray) -> list[tuple[float, np.ndarray]]:
@@ -59,7 +59,7 @@ def sheets(grey: np.ndarray) -> list[tuple[float, np.ndarray]]:
     edges = cv2.erode(grey, square(7)) / np.maximum(cv2.dilate(grey, square(7)), 1)
     kinds = (cv2.THRESH_BINARY, cv2.THRESH_BINARY_INV)
     hulls = [patch(cv2.threshold(grey, level, 1, kind)[1]) for level in THRESHOLDS for kind in kinds]
-    outlines = [(sharpness(hull, edges), hull) for hull in hulls if hull is not None]
+    outlines = [(sharpness(hull, edges), hull) for hull in hulls if hull is not None and differs(hull, grey)]
     return [outline for outline in outlines if outline[0] < SHARPEST]
 
 
@@ -79,9 +79,18 @@ def patch(mask: np.ndarray) -> np.ndarray | None:
     return hull if is_full and len(corners) <= CORNERS else None
 
 
+def differs(hull: np.ndarray, grey: np.ndarray) -> bool:
+    """Whether what is around a hull is darker or lighter than what is within: a drawn line has paper on both sides."""
+    inside = cv2.fillPoly(np.zeros(grey.shape, np.uint8), [hull], 1) > 0
+    if inside.all():
+        return False
+    levels = sorted([np.median(grey[inside]) + 1, np.median(grey[~inside]) + 1])
+    return levels[0] < SHARPEST * levels[1]
+
+
 def sharpness(hull: np.ndarray, edges: np.ndarray) -> float:
     """How sharp the edge along a hull is; 1 where much of it is the picture's own frame."""
     line = cv2.polylines(np.zeros(edges.shape, np.uint8), [hull], True, 1)[3:-3, 3:-3] > 0
-    if line.sum() < 0.6 * cv2.arcLength(hull, True):
+    if line.sum() < 0.25 * cv2.arcLength(hull, True):
         return 1.0
     return float(np.quantile(edges[3:-3, 3:-3][line], 0.9))
