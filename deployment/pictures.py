@@ -24,10 +24,11 @@ SMALLEST = 8  # pixels, the longer side of a digit
 WIDEST = 2.5  # times the height: no digit is wider
 SIDE_FOR_GARMENTS = 400  # pixels, longer side in which a garment is trimmed
 THINNEST, THICKEST = 2.2, 5.0  # pixels of stroke in the box: MNIST's have 1.8 to 3.7, in nine out of ten
-RIVAL = 0.3  # of the best segmentation's likelihood: another of that much makes it doubtful
+RIVAL = 0.6  # of the best segmentation's likelihood: another of that much makes it doubtful
 SEAM = 2.0  # nats that a cut costs, as digits seldom touch
-UNSURE = 1.0  # nats that a digit costs of which the network is not sure
-SQUAT = 8.0  # nats that a digit costs by how much wider than high it is
+UNSURE = 2.0  # nats that a digit costs of which the network is not sure
+BROAD = 0.9  # times the height: most digits are narrower
+SQUAT = 5.0  # nats that a digit costs by how much wider than high it is
 
 
 class Digit(NamedTuple):
@@ -65,51 +66,48 @@ def digits(picture: np.ndarray, network: Network) -> list[Digit]:
     found = rows.find(labels, pieces)
     groups = [group for row in found for group in row]
     refuse_what_is_no_digit(groups)
-    runs = {
-        (number, *run): rows.union(group[slice(*run)])
-        for number, group in enumerate(groups)
-        for run in rows.runs(group)
-    }
-    seen = np.stack([fitted(digit(page.ink, labels, part), BOX, True) for part in runs.values()])
+    runs = [rows.runs(group) for group in groups]
+    seen = np.stack([fitted(digit(page.ink, labels, part), BOX, True) for each in runs for part in each.values()])
     probabilities = network.read(seen)
-    sure = network.is_sure(seen, probabilities)
-    read = dict(zip(runs, zip(seen, probabilities, sure.tolist(), strict=True), strict=True))
-    result, number = [], 0
+    sees = iter(zip(seen, probabilities, network.is_sure(seen, probabilities).tolist(), strict=True))
+    chosen = iter(
+        [
+            likeliest(each, dict(zip(each, sees, strict=False)), len(group))
+            for each, group in zip(runs, groups, strict=True)
+        ]
+    )
+    unclear = set(labels[doubtful].tolist())
+    result = []
     for row in found:
-        read_row = []
-        for group in row:
-            read_row += likeliest(number, group, runs, read)
-            number += 1
+        read_row = [each for _ in row for each in next(chosen)]
         spaces = rows.spaces([part.box for part, *_ in read_row])
         for (part, pixels, probabilities, is_sure), space in zip(read_row, spaces, strict=True):
             before = "" if not result else "\n" if part is read_row[0][0] else " " * space
-            result.append(Digit(pixels, page.box(part.box), probabilities, is_sure, before))
+            is_clear = unclear.isdisjoint(part.labels)
+            result.append(Digit(pixels, page.box(part.box), probabilities, is_sure and is_clear, before))
     return result
 
 
-def likeliest(number, group, runs, read):
-    """[(part, pixels, probabilities, whether another way is about as likely)] of a group's digits, the likeliest way."""
-    best = [[(0.0, [])]]  # for each part, the two best ways to read all before it
-    for end in range(1, len(group) + 1):
-        ways = []
+def likeliest(runs: dict, sees: dict, parts: int) -> list[tuple]:
+    """[(part, pixels, probabilities, whether it is sure)] of the digits of a group of so many parts, the likeliest way
+    (LeCun et al. 1998: Viterbi's algorithm). They are unsure where another way about as likely reads otherwise.
+    `runs` and `sees` have each digit that may be, and what the network says of it, by its first part and its end."""
+    ways = [[(0.0, (), ())]]  # for each part the best ways to read all before it: cost, classes, runs
+    for end in range(1, parts + 1):
+        reached = []
         for start in range(end):
-            if (number, start, end) in runs:
-                box, (_, probabilities, is_sure) = runs[number, start, end].box, read[number, start, end]
-                cost = (
-                    -np.log(probabilities.max())
-                    + SQUAT * max(0, box.width / box.height - 0.9)
-                    + SEAM * (start > 0)
-                    + UNSURE * (not is_sure)
-                )
-                ways += [(before + cost, [*way, (number, start, end)]) for before, way in best[start]]
-        best.append(sorted(ways, key=lambda way: way[0])[:2])
-    (cost, way), *rivals = best[-1]
-    is_doubtful = any(np.exp(cost - other) > RIVAL for other, _ in rivals)
-    return [
-        (runs[run], pixels, probabilities, is_sure and not is_doubtful)
-        for run in way
-        for pixels, probabilities, is_sure in [read[run]]
-    ]
+            if (start, end) in runs:
+                box, (_, probabilities, is_sure) = runs[start, end].box, sees[start, end]
+                cost = SQUAT * max(0, box.width / box.height - BROAD) + SEAM * (start > 0) + UNSURE * (not is_sure)
+                cost, best = cost - np.log(probabilities.max()), probabilities.argmax()
+                reached += [(before + cost, (*read, best), (*way, (start, end))) for before, read, way in ways[start]]
+        otherwise = {}
+        for way in sorted(reached, key=lambda way: way[0]):
+            otherwise.setdefault(way[1], way)
+        ways.append([*otherwise.values()][:2])
+    (cost, _, best), *rivals = ways[-1]
+    is_clear = all(np.exp(cost - other) < RIVAL for other, *_ in rivals)
+    return [(runs[run], *sees[run][:2], sees[run][2] and is_clear) for run in best]
 
 
 def refuse_what_is_no_digit(groups: list[rows.Group]) -> None:
@@ -124,7 +122,7 @@ def refuse_what_is_no_digit(groups: list[rows.Group]) -> None:
 
 
 def digit(ink: np.ndarray, labels: np.ndarray, part: rows.Part) -> np.ndarray:
-    """The ink of a digit at full strength and nothing else, its strokes brought near to MNIST's width: float32 [h, w]."""
+    """The ink of a digit alone, at full strength, its strokes brought near to MNIST's width: float32 [h, w]."""
     x, y, width, height, _ = part.box
     margin = part.box.length // 5 + 2
     place = np.s_[max(0, y - margin) : y + height + margin, max(0, x - margin) : x + width + margin]

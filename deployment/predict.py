@@ -90,9 +90,7 @@ def as_json(digit: Digit, classes: list[str]) -> Prediction:
 def read_all(reader: network.Network, predictions: list[Prediction]) -> Iterator[Read]:
     """Predictions as they come, in their order: a picture each to the processors, a few ahead of what is taken."""
     cv2.setNumThreads(1)  # pictures side by side take less time than parts of one
-    with concurrent.futures.ThreadPoolExecutor(
-        os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
-    ) as pool:
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = []
         for prediction in predictions:
             waiting.append(pool.submit(predict, reader, prediction))

@@ -6,6 +6,7 @@ A group is what surely belongs together, or what may be several digits: its part
 ones may be one digit. The network chooses among those, as in LeCun et al. 1998, section V (a graph of segmentations).
 """
 
+import itertools
 from typing import NamedTuple
 
 import cv2
@@ -94,7 +95,7 @@ def belongs(piece: Piece, digit: Piece, tallest: int) -> bool:
         return False  # an underline
     if across > 0.5:
         return down > 0 or distance < (NEAR if min(piece.height, digit.height) < SMALL * tallest else 0.08)
-    return piece.height < SMALL * tallest and piece.length < 0.7 * tallest and distance < 0.15 and down > 0.3
+    return piece.height < SMALL * tallest and piece.length < 0.9 * tallest and distance < 0.15
 
 
 def lines(parts: list[Part]) -> list[list[Part]]:
@@ -125,22 +126,18 @@ def groups(row: list[Part], labels: np.ndarray) -> list[Group]:
     return groups
 
 
-def runs(group: Group) -> list[tuple[int, int]]:
-    """(start, end) of all consecutive parts of a group that may be one digit: one part, or several not too wide."""
+def runs(group: Group) -> dict[tuple[int, int], Part]:
+    """{(start, end): part} of the consecutive parts of a group that may be one digit, by their height and width."""
     ends = [(start, end) for start in range(len(group)) for end in range(start + 1, len(group) + 1)]
-    boxes = {run: union(group[slice(*run)]).box for run in ends}
-    least = 0.6 * max(part.box.height for part in group)
-    return [
-        run
-        for run, box in boxes.items()
-        if box.height >= least and box.width < 1.6 * box.height or run == (0, len(group))
-    ]
+    parts, least = {run: union(group[slice(*run)]) for run in ends}, 0.6 * max(part.box.height for part in group)
+    likely = {run: part for run, part in parts.items() if least <= part.box.height > part.box.width / 1.6}
+    return likely | {ends[len(group) - 1]: parts[ends[len(group) - 1]]}
 
 
 def spaces(boxes: list[Piece]) -> list[bool]:
     """Of each digit in a row, whether a word's space is before it: a gap that is wide, and wider than most."""
     height = np.median([box.height for box in boxes])
-    gaps = np.array([-overlap(one, other, 0) for one, other in zip(boxes, boxes[1:], strict=False)])
+    gaps = np.array([-overlap(one, other, 0) for one, other in itertools.pairwise(boxes)])
     usual = min(gaps) if len(gaps) > 1 else 0.5 * height
     return [False, *(gaps > max(0.6 * height, 2 * usual)).tolist()]
 
@@ -182,7 +179,7 @@ def seams(ink: np.ndarray, width: float) -> list[np.ndarray]:
         cost = around.min(0) + row
     paths, least = [], 0.2 * len(ink)
     for end in np.argsort(cost):
-        if cost[end] > 2 * width + 2 or len(paths) == MOST_PARTS - 1:
+        if cost[end] > 1.5 * width + 1 or len(paths) == MOST_PARTS - 1:
             break
         path = [int(end)]
         for step in reversed(back):

@@ -14,7 +14,8 @@ SHARPEST = 0.7  # brightness of the darker side of an edge by the lighter side's
 THRESHOLDS = (20, 28, 39, 55, 77, 108, 151, 211)  # each 1 / SHARPEST of the one before: every sharp edge crosses one
 MARGIN = 4  # of SIDE: pixels at a sheet's edge that are left out
 CORNERS = 6
-LEAST = 64  # pixels, shorter side of the picture: in fewer, a thick stroke looks like a sheet
+LEAST = 36  # pixels, shorter side of the picture: in fewer, a thick stroke looks like a sheet
+SMALL = 64  # pixels, shorter side of a picture in which a sheet fills more than half
 
 
 def shrink(picture: np.ndarray, side: int) -> np.ndarray:
@@ -71,7 +72,7 @@ def patch(mask: np.ndarray) -> np.ndarray | None:
     outline = max(contours, key=cv2.contourArea)
     hull = cv2.convexHull(outline)
     area, sides = cv2.contourArea(hull), cv2.minAreaRect(hull)[1]
-    is_large = min(sides) >= min(mask.shape) / 3
+    is_large = min(sides) >= min(mask.shape) / 3 and (min(mask.shape) >= SMALL or area > 0.5 * mask.size)
     if not is_large or cv2.contourArea(outline) < 0.93 * area or area < 0.8 * np.prod(sides):
         return None
     is_full = (mask & cv2.fillPoly(np.zeros_like(mask), [outline], 1)).sum() >= 0.65 * area

@@ -119,7 +119,7 @@ def ink_of(dark: np.ndarray, goes_on: bool) -> np.ndarray:
     """How much darker each pixel is than the paper around it: float32 [H, W], about 0 on the paper, 1 at the darkest.
     A sheet that was cut out goes on beyond its edge: dark strips there are no strokes."""
     small = shrink(dark, PAPER_SIDE)
-    size = odd(REACH * max(small.shape))
+    size = odd(REACH * min(small.shape))
     margin = size // 2 if goes_on else 0
     padded = cv2.copyMakeBorder(small, *(margin,) * 4, cv2.BORDER_REPLICATE)
     paper = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, square(size))

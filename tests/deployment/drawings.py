@@ -225,6 +225,31 @@ def photograph(digit):
     return compressed(noisy(page, rng, 4), 60)
 
 
+def framed(label, shape):
+    """A digit with something drawn around it, a Pillow image: 400 × 400 pixels."""
+    ink = drawn(label, np.random.default_rng(0), 200, 16)
+    FRAMES[shape](ink)
+    return eight_bits(paint(ink))
+
+
+def squared(ink, degrees):
+    """Draw the squares of squared paper, askew."""
+    lines = np.zeros((800, 800), np.float32)
+    lines[::25] = lines[:, ::25] = 0.5
+    lines = cv2.warpAffine(lines, cv2.getRotationMatrix2D((400, 400), degrees, 1), (800, 800))[200:600, 200:600]
+    np.maximum(ink, lines, out=ink)
+
+
+FRAMES: dict[str, Callable[[np.ndarray], None]] = {
+    "box": lambda ink: cv2.rectangle(ink, (60, 60), (340, 340), 1.0, 5),
+    "edge": lambda ink: cv2.rectangle(ink, (8, 8), (391, 391), 1.0, 9),
+    "circle": lambda ink: cv2.circle(ink, (200, 200), 180, 1.0, 8),
+    "cells": lambda ink: [cv2.rectangle(ink, (x, 60), (x + 260, 340), 1.0, 4) for x in (-190, 70, 330)],
+    "underline": lambda ink: cv2.line(ink, (90, 330), (310, 335), 1.0, 8),
+    "squares": lambda ink: squared(ink, 5),
+}
+
+
 KINDS: dict[str, Callable[[Digit], np.ndarray]] = {
     "as it is": lambda digit: digit.pixels,
     "black on white": lambda digit: 255 - digit.pixels,

@@ -10,38 +10,37 @@ from support import UserError
 import drawings
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageDraw, PngImagePlugin
 
-import checkpoint
 import data
-from deployment import pictures
+import results
+from deployment import network, pictures, strokes
 
 PICTURES = 500
 
 
 @pytest.fixture(scope="module")
-def read(trained):
-    """Reads what a network is to see, uint8 [N, 28, 28]; returns class indices."""
-    model, _ = checkpoint.load_model(trained)
+def reader():
+    return network.Network(results.RECORDS / "default.onnx", "default")
 
-    def classes(seen):
-        with torch.no_grad():
-            return model(torch.from_numpy(np.stack(seen))[:, None].float() / 255).argmax(1).numpy()
 
-    return classes
+@pytest.fixture
+def read(reader):
+    """Reads a picture, or a file's content: (its text, `?` where it is unsure; all that was read)."""
+
+    def text(picture, form="PNG", **settings):
+        body = picture if isinstance(picture, bytes) else content(picture, form, **settings)
+        digits = pictures.read(body, "my.png", reader)
+        names = [reader.classes[digit.probabilities.argmax()] if digit.is_sure else "?" for digit in digits]
+        return "".join(digit.before + name for digit, name in zip(digits, names, strict=True)), digits
+
+    return text
 
 
 def content(picture, form="PNG", **settings):
     buffer = io.BytesIO()
     picture.save(buffer, form, **settings)
     return buffer.getvalue()
-
-
-def to_input(picture, form="PNG", dataset="mnist", **settings):
-    """What the network is to see of a picture that was saved as a file, uint8 [28, 28]."""
-    body = picture if isinstance(picture, bytes) else content(picture, form, **settings)
-    return np.rint(255 * pictures.to_input(body, "my.png", dataset)).astype(np.uint8)
 
 
 def seven(size=(320, 240), page="white", pen="black", mode="RGB", width=14):
@@ -52,38 +51,46 @@ def seven(size=(320, 240), page="white", pen="black", mode="RGB", width=14):
     return picture
 
 
+def best(digits):
+    """What is read, sure or not."""
+    return "".join(str(digit.probabilities.argmax()) for digit in digits)
+
+
 def test_of_500_pictures_of_training_digits_of_every_kind_97_percent_are_read(mnist, read):
-    each, wrong = -(-PICTURES // len(drawings.KINDS)), {}
+    each, wrong, unsure = -(-PICTURES // len(drawings.KINDS)), dict.fromkeys(drawings.KINDS, 0), 0
     for number, kind in enumerate(drawings.KINDS):
-        rng, seen, labels = np.random.default_rng([0, number]), [], []
+        rng = np.random.default_rng([0, number])
         for index in rng.integers(len(mnist[0]), size=each):
-            label = int(mnist[0].labels[index])
+            label = str(int(mnist[0].labels[index]))
             picture = drawings.picture(kind, label, mnist[0].pixels[index, 0].numpy(), rng)
+            text, digits = "", []
             with contextlib.suppress(UserError):
-                seen.append(to_input(picture))
-                labels.append(label)
-        wrong[kind] = each - int((read(seen) == labels).sum())
+                text, digits = read(picture)
+            wrong[kind] += best(digits) != label
+            unsure += text != label
+    assert unsure <= 0.08 * PICTURES
     assert sum(wrong.values()) <= 0.03 * PICTURES, wrong
     assert max(wrong.values()) <= 0.15 * PICTURES / len(wrong), wrong  # and no kind is lost
 
 
-def test_mnists_own_digits_come_through_as_they_are(mnist, read):
+def test_mnists_own_digits_come_through_as_they_are(mnist, read, reader):
     images, labels = mnist[0].pixels[:500, 0].numpy(), mnist[0].labels[:500].numpy()
-    seen = [to_input(Image.fromarray(image)) for image in images]
-    assert (read(seen) == labels).mean() >= (read(list(images)) == labels).mean() - 0.004
-    assert np.abs(np.stack(seen).astype(int) - images).mean() < 8
+    digits = [read(Image.fromarray(image))[1] for image in images]
+    right = np.mean([best(each) == str(label) for each, label in zip(digits, labels, strict=True)])
+    assert right >= (reader.read(images).argmax(1) == labels).mean() - 0.004
+    assert np.mean([np.abs(each[0].pixels.astype(int) - image) for each, image in zip(digits, images, strict=True)]) < 8
 
 
-def test_what_is_seen_follows_mnists_convention():
+def test_what_is_seen_follows_mnists_convention(read):
     for size, width in (((320, 240), 14), ((1500, 900), 6), ((900, 1500), 200)):
-        seen = to_input(seven(size, width=width))
-        rows, columns = np.nonzero(seen > 60)
+        (digit,) = read(seven(size, width=width))[1]
+        rows, columns = np.nonzero(digit.pixels > 60)
         assert 18 <= max(np.ptp(rows), np.ptp(columns)) + 1 <= 22
-        mass = seen / seen.sum()
+        mass = digit.pixels / digit.pixels.sum()
         assert abs((mass.sum(1) * np.arange(28)).sum() - 14) < 1
         assert abs((mass.sum(0) * np.arange(28)).sum() - 14) < 1
-        assert seen.max() == 255
-        assert seen[0].max() == 0
+        assert digit.pixels.max() == 255
+        assert digit.pixels[0].max() == 0
 
 
 @pytest.mark.parametrize(
@@ -106,7 +113,7 @@ def test_what_is_seen_follows_mnists_convention():
 )
 def test_every_mode_and_ground_is_read(picture, read):
     form = "TIFF" if picture.mode in ("CMYK", "I", "F", "I;16") else "PNG"
-    assert read([to_input(picture, form)]) == [7]
+    assert read(picture, form)[0] == "7"
 
 
 TURNS = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_90", "TRANSVERSE", "ROTATE_270")
@@ -116,13 +123,13 @@ TURNS = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTAT
 def test_a_photograph_is_turned_as_its_exif_says(orientation, turn, read):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert read([to_input(seven().transpose(Image.Transpose[turn]), "JPEG", exif=exif)]) == [7]
+    assert read(seven().transpose(Image.Transpose[turn]), "JPEG", exif=exif)[0] == "7"
 
 
 def test_a_photograph_whose_sharpest_edges_have_no_ink_is_read(read):
     picture = drawings.picture("photograph", 3, None, np.random.default_rng(153))
     picture.thumbnail((204, 204))
-    assert read([to_input(picture)]) == [3]
+    assert read(picture)[0] == "3"
 
 
 def test_the_hat_of_a_5_and_a_broken_stroke_belong_to_the_digit(read):
@@ -130,15 +137,51 @@ def test_the_hat_of_a_5_and_a_broken_stroke_belong_to_the_digit(read):
     draw = ImageDraw.Draw(picture)
     draw.line([(160, 90), (280, 85)], fill=0, width=16)
     draw.line([(150, 112), (145, 190), (200, 180), (250, 210), (255, 270), (200, 310), (140, 295)], fill=0, width=16)
-    seen = to_input(picture)
-    assert read([seen]) == [5]
+    assert read(picture)[0] == "5"
 
 
-def ones(*places):
-    picture = Image.new("RGB", (700, 400), "white")
-    for left in places:
-        ImageDraw.Draw(picture).line([(left, 80), (left - 10, 320)], fill="black", width=14)
-    return content(picture)
+FRAMED = [(shape, label) for shape in drawings.FRAMES for label in range(10)]
+
+
+def test_what_is_drawn_around_a_digit_is_none_of_its_ink(read):
+    """At least nine in ten are read, and none otherwise than it is."""
+    texts = [(str(label), read(drawings.framed(label, shape))[0]) for shape, label in FRAMED]
+    assert {(label, text) for label, text in texts if text not in (label, "?")} == set()
+    assert np.mean([label == text for label, text in texts]) >= 0.9
+
+
+def test_digits_that_touch_are_read_apart_or_unsure(read):
+    right = 0
+    for label in range(10):
+        for apart in range(70, 20, -1):
+            ink = np.zeros((140, 300), np.float32)
+            for place, each in ((0, 5), (apart, label)):
+                ink[:, place : place + 140] += drawings.drawn(each, np.random.default_rng(label), 70, 7)
+            if len(strokes.connected(ink > 0.5)[1]) == 1:
+                break
+        text, digits = read(drawings.eight_bits(drawings.paint(np.minimum(ink, 1))))
+        assert "?" in text or text == f"5{label}"
+        right += best(digits) == f"5{label}"
+    assert right >= 5
+
+
+def test_rows_of_a_page_are_lines_of_text(read):
+    ink = np.zeros((300, 300), np.float32)
+    for label, top, left in ((4, 0, 0), (2, 0, 70), (7, 150, 0)):
+        ink[top : top + 140, left : left + 140] += drawings.drawn(label, np.random.default_rng(1), 70, 7)
+    assert read(drawings.eight_bits(drawings.paint(ink)))[0] == "42\n7"
+
+
+@pytest.mark.parametrize(("label", "share"), [(5, 0.06), (8, 0.12)])
+def test_tiny_writing_is_read(label, share, read):
+    height = int(800 * share)
+    ink = drawings.drawn(label, np.random.default_rng(0), height, 0.15 * height)
+    page = drawings.eight_bits(drawings.paint(drawings.put(ink, np.random.default_rng(1), 800)))
+    assert best(read(page)[1]) == str(label)
+
+
+def test_a_stroke_two_pixels_wide_in_the_end_is_read(read):
+    assert read(Image.fromarray(np.pad(np.zeros((150, 16), np.uint8), ((75, 75), (142, 142)), constant_values=255)))[1]
 
 
 def png(width, height):
@@ -168,8 +211,7 @@ REFUSED = {
     "a pixel": (content(Image.new("L", (1, 1))), "no digit"),
     "noise": (content(Image.fromarray(NOISE)), "no digit"),
     "shade": (content(Image.fromarray(SHADE)), "no digit"),
-    "two digits": (ones(200, 350), "2 digits"),
-    "three digits": (ones(150, 350, 550), "3 digits"),
+    "specks": (content(seven((60, 40), width=1).resize((6, 4)).crop((-80, -60, 100, 80))), "no digit"),
     "an empty file": (b"", "is empty"),
     "text": (b"not a picture\n" * 20, "is text, not a picture"),
     "PDF": (b"%PDF-1.7\n...", "PDF"),
@@ -187,22 +229,22 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_is_no_picture_of_one_digit_is_one_line_that_names_it(kind, inject):
+def test_what_is_no_picture_of_digits_is_one_line_that_names_it(kind, reader, inject):
     inject("file that is no picture of a digit")
     body, message = REFUSED[kind]
     with pytest.raises(UserError, match=message) as error:
-        pictures.to_input(body, "my file.png", "mnist")
+        pictures.read(body, "my file.png", reader)
     assert str(error.value).startswith("my file.png ")
     assert "\n" not in str(error.value)
 
 
 def test_a_telephones_photograph_with_its_preview_is_one_picture(read):
     body = content(seven(), "MPO", save_all=True, append_images=[seven((80, 60))])
-    assert read([to_input(body)]) == [7]
+    assert read(body)[0] == "7"
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
-def test_a_damaged_picture_is_read_or_refused_wherever_it_is_damaged(form, inject):
+def test_a_damaged_picture_is_read_or_refused_wherever_it_is_damaged(form, read, inject):
     body, rng = content(seven((64, 48), width=5), form), np.random.default_rng(0)
     for number in range(60):
         damaged = bytearray(body)
@@ -212,9 +254,21 @@ def test_a_damaged_picture_is_read_or_refused_wherever_it_is_damaged(form, injec
             damaged[rng.integers(min(len(body), 200 if number % 4 else len(body)))] ^= 1 << rng.integers(8)
         inject("damaged picture")
         try:
-            to_input(bytes(damaged))
+            read(bytes(damaged))
         except UserError as error:
             assert "\n" not in str(error)
+
+
+class Garments:
+    """A network of garments that knows none."""
+
+    reads_digits = False
+
+    def read(pixels):
+        return np.full((len(pixels), 10), 0.1)
+
+    def is_sure(pixels, probabilities):
+        return probabilities.max(1) > 0.5
 
 
 def test_garments_fill_the_picture_and_keep_their_grey(mnist_folder):
@@ -223,7 +277,7 @@ def test_garments_fill_the_picture_and_keep_their_grey(mnist_folder):
         large = Image.fromarray(255 - image).resize((300, 300), Image.Resampling.BICUBIC)
         page = Image.new("L", (500, 400), 255)
         page.paste(large, (120, 40))
-        seen = to_input(page, dataset="fashion-mnist")
+        (seen,) = (garment.pixels for garment in pictures.read(content(page), "my.png", Garments))
         rows, columns = np.nonzero(image > 70)
         if max(np.ptp(rows), np.ptp(columns)) >= 26:  # as nearly all do
             assert np.abs(seen.astype(int) - image).mean() < 25

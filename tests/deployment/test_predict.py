@@ -3,25 +3,25 @@
 import io
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
 
-from support import UserError
+from support import cli
 
+import drawings
 import numpy as np
 import pytest
-from made_up import put, run
 from PIL import Image
 from test_pictures import content, seven
 
 import results
-from deployment import predict
+from deployment import network, predict
 
 
-@pytest.fixture
-def run_dir(whole):
-    return whole[0]
+@pytest.fixture(autouse=True)
+def no_runs(tmp_path, monkeypatch):
+    """Committed networks read: there are no runs."""
+    monkeypatch.setattr(results, "RUNS", tmp_path / "results")
 
 
 @pytest.fixture
@@ -36,13 +36,13 @@ def folder(tmp_path):
     return place
 
 
-def call(capsys, run_dir, *words):
-    status = predict.main([*map(str, words), "--run", str(run_dir), "--device", "cpu"])
+def call(capsys, *words):
+    status = predict.main([*map(str, words)])
     return status, *capsys.readouterr()
 
 
-def test_each_picture_is_a_line_with_its_class_and_three_probabilities(run_dir, folder, capsys):
-    status, output, errors = call(capsys, run_dir, folder)
+def test_each_picture_is_a_line_with_its_class_and_three_probabilities(folder, capsys):
+    status, output, errors = call(capsys, folder)
     assert (status, errors) == (0, "")
     lines = output.splitlines()
     names = [line.split("  ")[0].split("my scans/")[1] for line in lines]
@@ -53,8 +53,8 @@ def test_each_picture_is_a_line_with_its_class_and_three_probabilities(run_dir, 
     assert len({line.index(" %") for line in lines}) == 1  # aligned
 
 
-def test_json_is_for_programs(run_dir, folder, capsys):
-    status, output, errors = call(capsys, run_dir, "none.png", folder / "2.png", folder / "notes.txt", "--json")
+def test_json_is_for_programs(folder, capsys):
+    status, output, errors = call(capsys, "none.png", folder / "2.png", folder / "notes.txt", "--json")
     assert (status, errors) == (1, "")
     missing, right, wrong = json.loads(output)  # in the order in which they were named
     assert missing["file"] == "none.png"
@@ -66,12 +66,10 @@ def test_json_is_for_programs(run_dir, folder, capsys):
     assert set(wrong) == {"file", "error"}
 
 
-def test_what_the_network_saw_is_written(run_dir, folder, capsys, tmp_path):
-    copy = tmp_path / "run"
-    shutil.copytree(run_dir, copy)
-    _, output, _ = call(capsys, copy, folder / "a seven.JPG", folder / "2.png", "--show")
+def test_what_the_network_saw_is_written(folder, capsys, tmp_path):
+    _, output, _ = call(capsys, folder / "a seven.JPG", folder / "2.png", "--show")
     paths = re.findall(r"seen as (.*\.png)", output)
-    assert paths == [str(copy / "predictions" / name) for name in ("001-a seven.png", "002-2.png")]
+    assert paths == [str(results.RUNS / "default" / "predictions" / name) for name in ("001-a seven.png", "002-2.png")]
     seen = np.asarray(Image.open(paths[0]))
     assert seen.shape == (280, 280)
     assert seen.max() == 255
@@ -96,9 +94,9 @@ def test_files_folders_and_patterns_are_found_also_in_one_word_of_make(words, co
     assert all(Path(path).is_file() for path in paths)
 
 
-def test_standard_input_is_a_picture(run_dir, capsys, monkeypatch):
+def test_standard_input_is_a_picture(capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content(seven()))))
-    status, output, _ = call(capsys, run_dir, "-")
+    status, output, _ = call(capsys, "-")
     assert status == 0
     assert output.startswith("-  ")
 
@@ -112,32 +110,63 @@ def test_standard_input_is_a_picture(run_dir, capsys, monkeypatch):
         ("{folder}/folder.png", "no pictures in .*folder.png"),
     ],
 )
-def test_what_is_no_picture_is_a_line_and_the_others_are_read(word, message, run_dir, folder, capsys, inject):
+def test_what_is_no_picture_is_a_line_and_the_others_are_read(word, message, folder, capsys, inject):
     inject("file that is no picture")
-    status, output, errors = call(capsys, run_dir, f"'{word.format(folder=folder)}'", folder / "2.png")
+    status, output, errors = call(capsys, f"'{word.format(folder=folder)}'", folder / "2.png")
     assert status == 1
     assert len(output.splitlines()) == 1
     assert re.search(message, errors)
     assert len(errors.splitlines()) == 1
 
 
-def test_a_file_too_large_for_the_memory_is_a_line_and_the_others_are_read(run_dir, folder, capsys, inject):
+def test_a_file_too_large_for_the_memory_is_a_line_and_the_others_are_read(folder, capsys, inject):
     inject("file that is no picture")
     with open(folder / "film.png", "wb") as film:
         film.truncate(2**40)
-    status, output, errors = call(capsys, run_dir, folder / "film.png", folder / "2.png")
+    status, output, errors = call(capsys, folder / "film.png", folder / "2.png")
     assert (status, output.count("\n")) == (1, 1)
-    assert errors.endswith("film.png has more than 200 MB: scale it down, or cut out the digit\n")
+    assert errors.endswith("film.png has more than 200 MB: scale it down, or cut out the digits\n")
 
 
-def test_the_best_finished_run_reads_where_none_is_named(tmp_path, monkeypatch, folder, run_dir, capsys):
-    monkeypatch.setattr(results, "RUNS", tmp_path / "results")
-    with pytest.raises(UserError, match=r"no finished run .*: make train"):
-        predict.main([str(folder / "2.png")])
-    put(tmp_path / "results", {"half": run(99.9, finished=False)})
-    shutil.copytree(run_dir, tmp_path / "results" / "whole")
-    assert predict.main([str(folder / "2.png"), "--device", "cpu"]) == 0
-    assert capsys.readouterr().out
+def postcode(*labels):
+    """Digits drawn side by side, an empty place for a space."""
+    rng, page = np.random.default_rng(0), np.zeros((160, 70 * len(labels) + 80), np.float32)
+    for place, label in enumerate(labels):
+        if label != " ":
+            page[10:150, 70 * place : 70 * place + 140] += drawings.drawn(label, rng, 70, 7)
+    return drawings.eight_bits(drawings.paint(np.minimum(page, 1)))
+
+
+def test_a_row_is_a_line_with_the_probability_of_each_digit(folder, capsys):
+    postcode(*"42017").save(folder / "code.png")
+    _, output, _ = call(capsys, folder / "code.png")
+    assert re.fullmatch(r".*code.png  42017   \((\d+ ){5}%\)\n", output)
+    postcode(*"555 123").save(folder / "code.png")
+    _, output, _ = call(capsys, folder / "code.png", "--json")
+    (row,) = json.loads(output)
+    assert (row["text"], row["unsure"]) == ("555 123", False)
+    lefts = [digit["box"][0] for digit in row["digits"]]
+    assert [round((left - lefts[0]) / 70) for left in lefts] == [0, 1, 2, 4, 5, 6]
+    assert "class" not in row
+
+
+def test_where_it_is_unsure_it_says_so_with_its_two_best_guesses(folder, capsys, monkeypatch):
+    monkeypatch.setattr(network.Network, "is_sure", lambda self, pixels, read: read.max(1) > 1)
+    _, output, _ = call(capsys, folder / "2.png")
+    assert re.search(r"  \?   7 +\d+\.\d %   \d +\d+\.\d %\n$", output)
+    _, output, _ = call(capsys, folder / "2.png", "--json")
+    assert [(each["text"], each["unsure"], each["class"]) for each in json.loads(output)] == [("?", True, "7")]
+
+
+def test_a_terminal_shows_what_the_network_saw(folder, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(cli, "columns", lambda: 40)
+    postcode(*"123").save(folder / "code.png")
+    _, output, _ = call(capsys, folder / "code.png")
+    lines = output.splitlines()[1:]
+    assert 10 <= len(lines) <= 28  # two side by side, one below
+    assert set("".join(lines)) <= set(predict.BLOCKS)
+    assert max(map(len, lines)) <= 28
 
 
 def test_without_a_picture_it_says_how(capsys):
