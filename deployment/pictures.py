@@ -60,7 +60,7 @@ def digits(picture: np.ndarray, network: Network) -> list[Digit]:
     """The digits in a picture, uint8 [H, W, 3]: of the ways to divide its ink, the likeliest."""
     page = strokes.find(picture)
     mask, doubtful = printed.without(page.mask, page.ink)
-    labels, pieces = strokes.pieces_of(mask, page.ink)
+    labels, pieces = strokes.pieces_of(mask)
     if not pieces:
         raise UserError(f"shows no digit, the page has no strokes: {strokes.DARKER}")
     found = rows.find(labels, pieces)

@@ -23,7 +23,6 @@ DARKEST_PAPER = 0.3  # of the brightest: in deeper shadow no ink is amplified
 FAINTEST = 0.06  # ink that can be told from the paper
 NOISE = 6  # times the lower spread of the paper, above which is no noise
 STRONG, WEAK = 0.4, 0.16  # of the strokes' ink: what is a stroke, and what continues one
-SHADE = 0.25  # of a stroke's ink: beside strokes there is less, beside the shades of a page more
 LEAST_AREA = 0.003  # of the largest piece's: less is a speck
 LOG = (255 * np.log1p(np.arange(256) / 64) / np.log1p(255 / 64)).round().astype(np.uint8)  # ratios as differences
 DARKER = "write it darker, fill more of the picture with it, or photograph it in better light"
@@ -156,24 +155,11 @@ def stroke_width(mask: np.ndarray) -> float:
     return float(4 * distances[mask].mean() - 1)
 
 
-def pieces_of(mask: np.ndarray, ink: np.ndarray) -> tuple[np.ndarray, dict[int, Piece]]:
-    """(labels [H, W], {label: piece} of what may be a digit, or part of one): no specks, no shade; what touches the
-    picture's edge only where there is nothing else."""
+def pieces_of(mask: np.ndarray) -> tuple[np.ndarray, dict[int, Piece]]:
+    """(labels [H, W], {label: piece} of what may be a digit, or part of one): no specks; what touches the picture's
+    edge only where there is nothing else."""
     labels, pieces = connected(mask)
     least = LEAST_AREA * max((piece.area for piece in pieces.values()), default=0)
     pieces = {label: piece for label, piece in pieces.items() if piece.area >= least}
-    pieces = {label: piece for label, piece in pieces.items() if not is_shade(piece, label, labels, ink)}
     inner = {label: piece for label, piece in pieces.items() if not piece.touches_edge(mask.shape)}
     return labels, inner or pieces
-
-
-def is_shade(piece: Piece, label: int, labels: np.ndarray, ink: np.ndarray) -> bool:
-    """Whether ink has no edge: beside a stroke, half its width away, there is next to none."""
-    size = odd(0.5 * stroke_width(labels[piece.place] == label))
-    x, y, width, height, _ = piece
-    margin = 2 * size
-    place = np.s_[max(0, y - margin) : y + height + margin, max(0, x - margin) : x + width + margin]
-    part = labels[place] == label
-    near, far = (cv2.dilate(part.astype(np.uint8), disc(reach)) > 0 for reach in (size, 2 * size + 1))
-    beside = ink[place][far & ~near & (labels[place] == 0)]
-    return beside.size > 0 and np.median(beside) > SHADE * np.median(ink[place][part])
