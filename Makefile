@@ -105,6 +105,8 @@ sweep: requirements-dev.txt ## candidates from FILE on held-out images, with Opt
 		$(if $(FILE),"$(FILE)") $(call flags,RECIPE:recipe STORAGE:storage JOBS:jobs) $(call yes,SHOW,show) $(PLACE)
 bench: requirements-dev.txt data ## time other systems and this one; QUICK=1: a minute
 	@$(PYTHON) -m experiments.benchmark $(call flags,DATA:data) $(call yes,QUICK,quick)
+animation: requirements-dev.txt requirements-deploy.txt ## film the demo in Chromium for the README
+	@$(PYTHON) -m experiments.animation $(call flags,DATA:data)
 readme: requirements.txt ## write the records into the tables of README and docs
 	@$(PYTHON) -m experiments.tables
 test: $(REQUIREMENTS) data ## the tests, one of them a real epoch on real MNIST
