@@ -82,22 +82,15 @@ def write(path: Path | str, content: bytes, calibration: np.ndarray, title: str,
 
 
 def measured(path: Path, pixels: np.ndarray, num_classes: int) -> tuple[np.ndarray, dict[str, float]]:
-    """(probabilities [N, num_classes], {"microseconds_per_image", and where GNU's `size` is there "flash_bytes" and
-    "memory_bytes" of a build for size}) of a header, compiled with warnings as errors, for bytes [N, 1, H, W]. Raises
-    UserError where it does not compile, Unavailable without a compiler."""
+    """(probabilities [N, num_classes], {"microseconds_per_image"}) of a header, compiled with warnings as errors, for
+    bytes [N, 1, H, W]. Raises UserError where it does not compile, Unavailable without a compiler."""
     source = [MEASURE, f"-I{path.parent.resolve()}", f"-DPIXELS={pixels[0].size}", f"-DCLASSES={num_classes}"]
     with tempfile.TemporaryDirectory() as folder:
-        program, binary = Path(folder) / "measure", Path(folder) / "entry.o"
+        program = Path(folder) / "measure"
         compile_c("-O3", *source, "-o", program)
-        compile_c("-Os", "-fno-pic", "-DENTRY=entry", "-c", *source, "-o", binary)
         ended = subprocess.run([program], input=pixels.tobytes(), capture_output=True, check=True)
-        figures = {"microseconds_per_image": float(ended.stderr)}
-        if shutil.which("size"):
-            counted = subprocess.run(["size", "--format=berkeley", binary], capture_output=True, text=True)
-            if not counted.returncode:  # another system's knows no such format
-                text, initialized, zero = map(int, counted.stdout.splitlines()[1].split()[:3])
-                figures |= {"flash_bytes": text + initialized, "memory_bytes": initialized + zero}
-    return np.frombuffer(bytearray(ended.stdout), np.float32).reshape(-1, num_classes), figures
+    probabilities = np.frombuffer(bytearray(ended.stdout), np.float32).reshape(-1, num_classes)
+    return probabilities, {"microseconds_per_image": float(ended.stderr)}
 
 
 def compile_c(*arguments: Any) -> None:

@@ -8,6 +8,7 @@ it has every finished run that was exported, else the best run; and always the n
 fails leaves the last one whole.
 """
 
+import contextlib
 import functools
 import gzip
 import http.server
@@ -16,7 +17,6 @@ import mimetypes
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
@@ -46,26 +46,16 @@ PORTS = range(8000, 8100)  # of which the first free one is taken
 
 def choose(named: list[Path]) -> list[Network]:
     """The networks of a demo: those of the runs named, else of all in results/ that were exported, else of the best
-    run; then the committed ones.
-
-    Warns of damage. Raises UserError for a named run that is not finished, has no test accuracy, or has another's
-    name."""
+    run; then the committed ones. Raises UserError for a run without test accuracy, and for two of one name."""
     finished = [run for run, result in results.usable_runs(results.RUNS) if "final_test_accuracy" in result]
-    own = []
-    for run in named or [run for run in finished if (run / "export").is_dir()] or finished[:1]:
-        try:
-            own.append(network.find(run))
-        except UserError as error:
-            if named:
-                raise
-            cli.warn(error)
+    exported = [run for run in finished if (run / "export").is_dir()]
+    own = sorted(map(network.find, named or exported or finished[:1]), key=lambda each: -each.facts["accuracy"])
     for each in own:
         if each.facts["holdout"]:
             raise UserError(f"{each.name} is a hold-out run, without test accuracy: train without HOLDOUT")
     names = [each.name for each in own]
     if len(set(names)) < len(names):
         raise UserError(f"two of the runs {', '.join(names)} have one name: the page tells them apart by it")
-    own.sort(key=lambda each: -each.facts["accuracy"])
     return own + [each for each in network.records() if each.name not in names]
 
 
@@ -117,23 +107,17 @@ def build(networks: list[Network], data_dir: Path, out: Path) -> None:
             (site / "vendor").mkdir(parents=True)
             for path in [*PAGE.iterdir(), PICTURE]:
                 shutil.copyfile(path, site / path.name)
+            script, binary = RUNTIME_SHA256
+            shutil.copyfile(runtime / script, site / "vendor" / script)
+            content = files.read(runtime / binary)  # packed to a quarter, whatever a server does
+            (site / "vendor" / f"{binary}.packed").write_bytes(gzip.compress(content, 6, mtime=0))
             runs = [add_network(each, site / "runs" / each.name) for each in networks]
-            facts = {"source": source(), "runtime_bytes": copy_runtime(runtime, site / "vendor"), "runs": runs}
             add_network(network.detector(), site / "detector")
+            facts = {"source": source(), "runtime_bytes": len(content), "runs": runs}
             files.write_json(site / "runs.json", facts)
             if out.exists():
                 out.rename(Path(temporary) / "old")
             site.rename(out)
-
-
-def copy_runtime(runtime: Path, place: Path) -> int:
-    """Copy onnxruntime-web into a folder, and return the bytes of its WebAssembly, which is packed to a quarter of
-    them whatever a server does."""
-    script, binary = RUNTIME_SHA256
-    shutil.copyfile(runtime / script, place / script)
-    content = files.read(runtime / binary)
-    (place / f"{binary}.packed").write_bytes(gzip.compress(content, 6, mtime=0))
-    return len(content)
 
 
 def add_network(each: Network, place: Path) -> dict[str, Any]:
@@ -152,17 +136,14 @@ def add_network(each: Network, place: Path) -> dict[str, Any]:
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder's files, and no lists of them; a browser asks again after a new build. Types are what they are
-    whatever the system says: a browser refuses modules of another type."""
+    """Serves a folder's files; a browser asks again after a new build. Types are what they are whatever the system
+    says: a browser refuses modules of another type."""
 
     extensions_map = mimetypes.MimeTypes().types_map[True]  # Python's own
 
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "no-cache")
         super().end_headers()
-
-    def list_directory(self, path: str) -> None:
-        self.send_error(404)
 
     def log_message(self, *_) -> None:
         pass
@@ -191,12 +172,9 @@ def listen(folder: Path, port: int | None) -> Server:
 
 def serve(server: Server) -> None:
     """Serve until Ctrl-C, which is how a server ends."""
-    try:
-        print(f"http://{ADDRESS}:{server.server_port}/  (Ctrl-C ends)", flush=True)
+    print(f"http://{ADDRESS}:{server.server_port}/  (Ctrl-C ends)", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
-    except KeyboardInterrupt as stop:
-        if stop.args not in ((), (signal.SIGINT,)):
-            raise
 
 
 def main(argv: list[str] | None = None) -> None:

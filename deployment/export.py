@@ -13,44 +13,46 @@ model.onnx, and page.json with the verdict and the mistakes that the page shows.
 
 import base64
 import dataclasses
-import functools
 import hashlib
 import statistics
 import timeit
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from support import cli, devices, files, sanity
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import checkpoint
-import data
 import environment
 import results
 import verdict
 from deployment import c_header, network, onnx_format, safetensors_format
 from deployment.onnx_format import Unavailable
-from evaluate import Evaluation, evaluate, evaluate_run, load_images, load_tested
+from evaluate import Evaluation, evaluate, evaluate_run, load_images
 from verdict import Rule, format_rules
 
 LOGITS_TOLERANCE = {"model.onnx": 1e-4, "model.safetensors": 0.0}
 OTHERWISE_TOLERANCE = 1 / 200  # of the images, which 8-bit weights may read otherwise
 CALIBRATION_IMAGES = 1000
-TIMED_IMAGES = 300
+TIMES = 300
 MISTAKES = 60  # on the demo's page: more are not leafed through
 
 
-@dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished run: its deployable model on the CPU, its checkpoint's state, its results."""
+    """A finished run: its deployable model on the CPU, its checkpoint's state, its results, the images on which it was
+    trained and evaluated, and what the model makes of the latter. Raises UserError for one that is not finished, or has
+    no checkpoint."""
 
-    folder: Path
-    model: nn.Module
-    state: dict[str, Any]
-    result: results.Result
+    def __init__(self, run_dir: Path, data_dir: Path):
+        self.folder, _ = checkpoint.locate(run_dir)
+        self.result = results.load_finished(self.folder)
+        model, self.state = checkpoint.load_model(self.folder)
+        self.model = model.to(memory_format=torch.contiguous_format)
+        self.training, self.images = load_images(self.state, data_dir, torch.device("cpu"))
+        self.reference = evaluate_run(model, self.state, self.images)
 
     def facts(self) -> dict[str, Any]:
         """What an export and the demo say of it; accuracies in percent. Its recipe's record has the temperature of its
@@ -74,38 +76,15 @@ class Run:
         }
 
 
-def load_run(run_dir: Path) -> Run:
-    """A finished run. Raises UserError for one that is not, or has no checkpoint."""
-    folder, _ = checkpoint.locate(run_dir)
-    result = results.load_finished(folder)
-    model, state = checkpoint.load_model(folder)
-    return Run(folder, model.to(memory_format=torch.contiguous_format), state, result)
-
-
-def write_page(run: Run, images: data.Images, evaluation: Evaluation, data_dir: Path) -> None:
+def write_page(run: Run, data_dir: Path) -> None:
     """Write page.json, what the demo's page shows besides the facts: the verdict, and the most confident mistakes,
-    as confident as the exported network is, whose pixels are base64 of uint8 [H, W]."""
-    logits = evaluation.logits / run.facts()["temperature"]
-    calibrated = Evaluation(logits, evaluation.labels, evaluation.classes)
+    whose pixels are base64 of uint8 [H, W]."""
     mistakes = [
-        calibrated.mistake(index) | {"pixels": base64.b64encode(images.pixels[index].numpy().tobytes()).decode()}
-        for index in calibrated.misclassified[:MISTAKES]
+        run.reference.mistake(index) | {"pixels": base64.b64encode(run.images.pixels[index].numpy().tobytes()).decode()}
+        for index in run.reference.misclassified[:MISTAKES]
     ]
-    rules = [dataclasses.asdict(rule) for rule in verdict.judge(run.folder, data_dir, "cpu", evaluation)]
+    rules = [dataclasses.asdict(rule) for rule in verdict.judge(run.folder, data_dir, "cpu", run.reference)]
     files.write_json(run.folder / "export" / "page.json", {"rules": rules, "mistakes": mistakes})
-
-
-def write_quickly(run: Run, data_dir: Path) -> None:
-    """Write what predict and demo need: page.json and model.onnx."""
-    images = load_tested(run.state, data_dir, "cpu")
-    write_page(run, images, evaluate_run(run.model, run.state, images), data_dir)
-    write_onnx(run, run.folder / "export" / "model.onnx")
-
-
-def microseconds_per_image(call: Callable[[Any], Any], images: Sequence[Any]) -> dict[str, float]:
-    """The median time of a call with one image, as a figure."""
-    times = [timeit.timeit(functools.partial(call, image), number=1) for image in images[:TIMED_IMAGES]]
-    return {"microseconds_per_image": 1e6 * statistics.median(times)}
 
 
 def write_onnx(run: Run, path: Path) -> None:
@@ -114,34 +93,39 @@ def write_onnx(run: Run, path: Path) -> None:
         onnx_format.write(path, run.model, run.state["input_shape"], run.facts())
 
 
-def read_by_onnx(run: Run, path: Path, _: data.Images, images: data.Images) -> tuple[Tensor, dict[str, float]]:
+def timed(read: Callable[[], Any]) -> dict[str, float]:
+    """The median time of reading one image, as a figure."""
+    return {"microseconds_per_image": 1e6 * statistics.median(timeit.repeat(read, number=1, repeat=TIMES))}
+
+
+def read_by_onnx(run: Run, path: Path) -> tuple[Tensor, dict[str, float]]:
     """(logits, figures) of model.onnx."""
     write_onnx(run, path)
-    session, pixels = network.session(files.read(path)), images.pixels.numpy()
-    figures = microseconds_per_image(lambda image: session.run(None, {"pixels": image[None]}), pixels)
+    session, pixels = network.session(files.read(path)), run.images.pixels.numpy()
     logits = torch.from_numpy(session.run(["logits"], {"pixels": pixels})[0])
-    return logits * run.facts()["temperature"], figures
+    return logits * run.reference.temperature, timed(lambda: session.run(None, {"pixels": pixels[:1]}))
 
 
-def read_by_safetensors(run: Run, path: Path, _: data.Images, images: data.Images) -> tuple[Tensor, dict[str, float]]:
+def read_by_safetensors(run: Run, path: Path) -> tuple[Tensor, dict[str, float]]:
     """(logits, figures) of model.safetensors."""
     safetensors_format.write(path.parent, run.model, run.state, run.result)
     model = safetensors_format.load(path.parent)
+    first = run.images[:1].to_float()
     with torch.inference_mode():
-        figures = microseconds_per_image(model, images.to_float().split(1))
-    return evaluate(model, images, tuple(run.state["classes"])).logits, figures
+        figures = timed(lambda: model(first))
+    return evaluate(model, run.images, run.reference.classes).logits, figures
 
 
-def read_by_header(run: Run, path: Path, training: data.Images, images: data.Images) -> tuple[Tensor, dict[str, float]]:
+def read_by_header(run: Run, path: Path) -> tuple[Tensor, dict[str, float]]:
     """(log-probabilities, figures) of mnist20k.h, made of the model.onnx beside it. Raises Unavailable where this
     network or this machine cannot have it."""
     onnx_path = path.with_name("model.onnx")
     if not onnx_path.exists():
         raise Unavailable(f"it is made of {onnx_path.name}")
-    classes, calibration = run.state["classes"], training.pixels[:CALIBRATION_IMAGES].numpy()
+    classes, calibration = run.state["classes"], run.training.pixels[:CALIBRATION_IMAGES].numpy()
     title = f"{run.folder.name}: {len(classes)} classes of {run.state['recipe']['dataset']}"
     sizes = c_header.write(path, files.read(onnx_path), calibration, title, classes)
-    probabilities, figures = c_header.measured(path, images.pixels.numpy(), len(classes))
+    probabilities, figures = c_header.measured(path, run.images.pixels.numpy(), len(classes))
     return torch.from_numpy(probabilities).log(), figures | sizes
 
 
@@ -160,37 +144,27 @@ def compared(path: Path, logits: Tensor, figures: dict[str, float], reference: E
         more = f"logits within {within:.1e}" if within else "logits equal"
     else:
         passed = count <= OTHERWISE_TOLERANCE * len(reference.labels)
-        flash = figures.get("flash_bytes", figures["weight_bytes"] + figures["table_bytes"])
-        more = f"{flash / 1000:.1f} kB of flash, {figures['buffer_bytes'] / 1000:.1f} kB of memory"
+        constant = figures["weight_bytes"] + figures["table_bytes"]
+        more = f"{constant / 1000:.1f} kB of constants, {figures['buffer_bytes'] / 1000:.1f} kB of memory"
     alike = f"{count} read otherwise" if count else "all read alike"
     time_size = f"{figures['microseconds_per_image']:.0f} µs per image; {len(content) / 1000:.1f} kB"
     return entry, Rule(path.name, f"{evaluation.accuracy:.2f} %, {alike}; {more}; {time_size}", passed)
 
 
-def export(run: Run, data_dir: Path) -> tuple[dict[str, Any], list[Rule]]:
-    """Write and verify every format: (content of export.json, a rule for each format). Warns of one that cannot be
-    had."""
-    training, images = load_images(run.state, data_dir, torch.device("cpu"))
-    reference = evaluate_run(run.model, run.state, images)
-    write_page(run, images, reference, data_dir)
+def export(run: Run) -> tuple[dict[str, Any], list[Rule]]:
+    """Write and verify every format: ({format: what export.json says of it}, a rule for each). Warns of one that cannot
+    be had."""
     torch.set_num_threads(1)  # for the times of one image
     entries, rules = {}, []
     for name, read in FORMATS.items():
+        path = run.folder / "export" / name
+        path.unlink(missing_ok=True)  # of other weights
         try:
-            path = run.folder / "export" / name
-            path.unlink(missing_ok=True)  # of other weights
-            entries[name], rule = compared(path, *read(run, path, training, images), reference)
+            entries[name], rule = compared(path, *read(run, path), run.reference)
             rules.append(rule)
         except Unavailable as error:
             cli.warn(f"no {name}: {error}")
-    summary = {
-        "run": run.folder.name,
-        **run.facts(),
-        "accuracy": reference.accuracy,
-        "environment": environment.describe(torch.device("cpu"), "float32"),
-        "formats": entries,
-    }
-    return summary, rules
+    return entries, rules
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -199,16 +173,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_data()
     parser.add_argument("--quick", action="store_true", help="only what predict and demo need, unverified")
     arguments = parser.parse_args(argv)
-    devices.prepare()
-    run = load_run(arguments.run or results.best_run())
+    device = devices.prepare("cpu")
+    run = Run(arguments.run or results.best_run(), arguments.data)
+    folder = run.folder / "export"
+    write_page(run, arguments.data)
     if arguments.quick:
-        write_quickly(run, arguments.data)
+        write_onnx(run, folder / "model.onnx")
         return 0
-    summary, rules = export(run, arguments.data)
-    files.write_json(run.folder / "export" / "export.json", summary)
-    print(f"{run.folder.name}: {summary['accuracy']:.2f} % of {summary['images']:,} images, by the checkpoint")
+    entries, rules = export(run)
+    content = {"run": run.folder.name, **run.facts(), "environment": environment.describe(device, "float32")}
+    files.write_json(folder / "export.json", content | {"formats": entries})
+    print(f"{run.folder.name}: {run.reference.accuracy:.2f} % of {len(run.images):,} images, by the checkpoint")
     print(format_rules(rules))
-    print(f"\n{run.folder / 'export'}")
+    print(f"\n{folder}")
     return 0 if all(rule.passed for rule in rules) else 1
 
 

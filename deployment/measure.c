@@ -1,5 +1,5 @@
 /* Reads images from standard input until its end, and writes the probabilities of each; the microseconds of an image
-   go to standard error. With ENTRY it is the header alone, for its size. */
+   go to standard error. With ENTRY it is the header in a function of that name. */
 #include "mnist20k.h"
 #ifdef ENTRY
 int ENTRY(const uint8_t *pixels, float *probabilities) { return mnist20k_predict(pixels, probabilities); }

@@ -41,8 +41,8 @@ def session(content: bytes) -> onnxruntime.InferenceSession:
 class Network:
     """A network of an ONNX file that deployment/onnx_format.py wrote. Raises UserError for any other file."""
 
-    def __init__(self, path: Path, name: str):
-        self.path, self.name = path, name
+    def __init__(self, path: Path, name: str = ""):
+        self.path, self.name = path, name or path.stem
         content = files.read(path)
         try:
             self.session = session(content)
@@ -60,7 +60,9 @@ class Network:
 
     def read(self, pixels: np.ndarray) -> np.ndarray:
         """Probabilities, float32 [N, classes], of images, uint8 [N, 28, 28]."""
-        return run(self.session, pixels, len(self.classes))
+        parts = [pixels[start : start + BATCH_IMAGES, None] for start in range(0, len(pixels), BATCH_IMAGES)]
+        read = [self.session.run(["probabilities"], {"pixels": part})[0] for part in parts]
+        return np.concatenate([np.zeros((0, len(self.classes)), np.float32), *read])
 
     def is_sure(self, pixels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """Whether it is sure of what it read, bool [N]: the sureness is above a bound that comes from held-out
@@ -77,42 +79,34 @@ def sureness(confidences: np.ndarray, pixels: np.ndarray | None) -> np.ndarray:
     """How sure a network may be of its best classes, [N], of these probabilities: half of their log-odds, and for
     handwriting, uint8 [N, 28, 28], the detector's log-odds that the image is a digit. The half is from the development
     half of experiments/handwriting.py."""
-    digit = 0 if pixels is None else log_odds(run(detector().session, pixels, 2)[:, 0])
+    digit = 0 if pixels is None else log_odds(detector().read(pixels)[:, 0])
     return 0.5 * log_odds(confidences) + digit
-
-
-def run(session: onnxruntime.InferenceSession, pixels: np.ndarray, classes: int) -> np.ndarray:
-    """The probabilities of a network for images, uint8 [N, 28, 28]: float32 [N, classes]."""
-    parts = [pixels[start : start + BATCH_IMAGES, None] for start in range(0, len(pixels), BATCH_IMAGES)]
-    read = [session.run(["probabilities"], {"pixels": part})[0] for part in parts]
-    return np.concatenate([np.zeros((0, classes), np.float32), *read])
 
 
 @functools.cache
 def detector() -> Network:
     """The network that tells digits from what is none: classes `digit` and `none`."""
-    return Network(DETECTOR, "detector")
+    return Network(DETECTOR)
 
 
 def records() -> list[Network]:
     """The committed networks that read digits, the most accurate first."""
-    named = [Network(path, path.stem) for path in sorted(results.RECORDS.glob("*.onnx")) if path != DETECTOR]
-    return sorted((each for each in named if each.reads_digits), key=lambda each: -each.facts["accuracy"])
+    committed = [Network(path) for path in sorted(results.RECORDS.glob("*.onnx")) if path != DETECTOR]
+    return sorted((each for each in committed if each.reads_digits), key=lambda each: -each.facts["accuracy"])
 
 
 def find(run: Path | None = None) -> Network:
     """The network of a run, or of an ONNX file. Without one that of the best finished run, else of the best record.
     Raises UserError where there is none."""
     run = run or next((path for path, _ in results.usable_runs(results.RUNS)), None)
-    if run is None:
+    if not run:
         for network in records():
             return network
         raise UserError(f"no finished run in {results.RUNS}, and no network in {results.RECORDS}: make train")
     record = results.RECORDS / f"{run.name.removesuffix('-seed0')}.onnx"
-    if run.suffix == ".onnx" or (record.exists() and not run.exists()):
-        path = run if run.suffix == ".onnx" else record
-        return Network(path, path.stem)
-    return Network(export(run), run.resolve().name)
+    if record.exists() and not run.exists():
+        return Network(record)
+    return Network(run) if run.suffix == ".onnx" else Network(export(run), run.resolve().name)
 
 
 def export(run: Path) -> Path:

@@ -30,9 +30,7 @@ class Deployed(nn.Module):
         self.model, self.temperature = model, temperature
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.model(pixels.float() / 255)
-        if self.temperature != 1:
-            logits = logits / self.temperature
+        logits = self.model(pixels.float() / 255) / self.temperature
         return logits.softmax(1), logits
 
 

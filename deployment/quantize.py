@@ -66,7 +66,7 @@ class Step:
     shape: tuple[int, int, int] = (0, 0, 0)  # (C, H, W) of the map
     largest: float = 0.0
     limit: int = ACTIVATION_LIMIT
-    offset: int | None = None  # in the buffer
+    offset: int = 0  # in the buffer
 
     @property
     def size(self) -> int:
@@ -224,8 +224,7 @@ class Graph:
             window, places = window_of(node, attributes, weight.shape[2:]), self.shape(node.output[0])[1:]
         else:
             rows = weight if attributes.get("transB") else weight.T
-            factors = {attributes.get("alpha", 1.0), attributes.get("beta", 1.0)}
-            require(node, rows.shape[1:] == (np.prod(shape),) and factors == {1.0} and not attributes.get("transA"))
+            require(node, rows.shape[1:] == (np.prod(shape),))
             weight, window = rows.reshape(-1, *shape), Window(shape[1:])
         step = Step(inputs, places, weight, window, attributes.get("group", 1))
         step.shift += self.constant(node, 2, 0.0)
@@ -278,29 +277,22 @@ def require(node: NodeProto, condition: Any) -> None:
 
 def window_of(node: NodeProto, attributes: Attributes, size: Any) -> Window:
     """The window of a convolution or a pool. Rows and columns at its end are left to the shape of the output."""
-    is_plain = attributes.get("auto_pad", b"NOTSET") == b"NOTSET" and set(attributes.get("dilations", [1])) == {1}
-    require(node, is_plain and len(size) == 2)
+    require(node, len(size) == 2 and set(attributes.get("dilations", [1])) == {1})
     pairs = size, attributes.get("strides", (1, 1)), attributes.get("pads", (0, 0))[:2]
     return Window(*map(tuple, pairs))
 
 
 def place_maps(steps: dict[str, Step], output: str) -> int:
-    """Give every map a place in the buffer where nothing lies that is still to be read, the largest first; how long the
-    buffer is. A map that is made value by value takes the place of the one that it is made of."""
-    last_read = {name: index for index, step in enumerate(steps.values()) for name in step.inputs}
-    last_read[output] = len(steps)
-    homes: dict[str, str] = {}  # {map: the first one in its place}
-    lives: dict[str, set[int]] = {}  # {home: the steps during which its place is in use}
-    for index, (name, step) in enumerate(steps.items()):
-        is_pointwise = step.inputs and step.window == step.pool == ONE_PLACE and step.groups == len(step.weight)
-        homes[name] = homes[step.inputs[0]] if is_pointwise and last_read[step.inputs[0]] == index else name
-        lives.setdefault(homes[name], set()).update(range(index, last_read[name] + 1))
-    ordered = sorted(lives, key=lambda home: -steps[home].size)
-    for index, home in enumerate(ordered):
-        size, others = steps[home].size, [steps[other] for other in ordered[:index] if lives[home] & lives[other]]
-        for end in sorted([0, *(other.offset + other.size for other in others)], reverse=True):
-            if all(end + size <= other.offset or end >= other.offset + other.size for other in others):
-                steps[home].offset = end  # the lowest that is free
-    for name, home in homes.items():
-        steps[name].offset = steps[home].offset
+    """Give every map, the largest first, the lowest place in the buffer where nothing lies while it is in use; how long
+    the buffer is."""
+    made = {name: index for index, name in enumerate(steps)}
+    last_read = {name: made[reader] for reader, step in steps.items() for name in step.inputs} | {output: len(steps)}
+    placed: list[str] = []
+    for name in sorted(steps, key=lambda name: -steps[name].size):
+        step = steps[name]
+        others = [steps[each] for each in placed if made[each] <= last_read[name] and made[name] <= last_read[each]]
+        for other in sorted(others, key=lambda other: other.offset):
+            if other.offset < step.offset + step.size:
+                step.offset = max(step.offset, other.offset + other.size)
+        placed.append(name)
     return max(step.offset + step.size for step in steps.values())

@@ -22,7 +22,7 @@ RECORDS = [path for path in sorted(results.RECORDS.glob("*.onnx")) if path != ne
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_a_committed_network_is_the_first_seed_of_its_record(path):
-    found, record = network.Network(path, path.stem), json.loads(path.with_suffix(".json").read_bytes())
+    found, record = network.Network(path), json.loads(path.with_suffix(".json").read_bytes())
     first = record["runs"][0]
     facts = {name: found.facts[name] for name in ("recipe", "seed", "parameters", "accuracy", "dataset")}
     assert facts == {
@@ -38,7 +38,7 @@ def test_a_committed_network_is_the_first_seed_of_its_record(path):
 
 
 def test_the_default_networks_probabilities_are_what_they_say_and_it_answers_what_is_a_digit(mnist):
-    found = network.Network(results.RECORDS / "default.onnx", "default")
+    found = network.Network(results.RECORDS / "default.onnx")
     pixels, labels = mnist[1].pixels[:, 0].numpy(), mnist[1].labels
     probabilities = found.read(pixels)
     evaluation = evaluate.Evaluation(torch.from_numpy(probabilities).log(), labels, tuple(found.classes))
