@@ -11,6 +11,7 @@ needs.
 
 import argparse
 import contextlib
+import dataclasses
 import itertools
 import os
 import shutil
@@ -156,10 +157,11 @@ def record_path(name: str, record: dict[str, Any], is_own: bool) -> Path:
 def calibrate(record: dict[str, Any], recipe: Recipe, shares: dict[str, Any], data_dir: Path) -> None:
     """Complete the record of a recipe with its calibration, by a hold-out run of the first seed, which is trained where
     it is missing, and with what that makes of each run."""
-    held_out = calibration.held_out(recipe)
+    held_out = dataclasses.replace(recipe, holdout=True, validation_images=10_000)
     for run in train_all([(held_out, 0)], **shares):
         print(f"{recipe.name}, held out: {run['final_validation_accuracy']:.2f} %")
-    fitted = record["calibration"] = calibration.calibrate(results.RUNS / run_name(held_out, 0), data_dir)
+    fitted = calibration.fit(*calibration.evaluated(results.RUNS / run_name(held_out, 0), data_dir))
+    record["calibration"] = fitted
     for run in record["runs"]:
         run |= calibration.measure(results.RUNS / run_name(recipe, run["seed"]), data_dir, fitted)
 

@@ -164,7 +164,7 @@ def corruptions(rows: list[dict[str, Any]]) -> Figure:
     for (kind, (neutral, label)), axes in zip(LEVELS.items(), figure.subplots(2, 3, sharey=True).flat, strict=True):
         shown = [rows[0] | {"level": neutral}, *(row for row in rows if row["kind"] == kind)]
         for number, recipe in enumerate(rows[0]["accuracy"]):
-            points = [(row["level"], row["accuracy"][recipe]) for row in shown if recipe in row["accuracy"]]
+            points = [(row["level"], row["accuracy"][recipe]) for row in shown]
             axes.plot(*zip(*sorted(points), strict=True), ".-", color=colormaps["tab10"](number), label=recipe)
         axes.set(xlabel=label, ylabel="accuracy %" if axes.get_subplotspec().is_first_col() else None)
         axes.grid(alpha=0.3)

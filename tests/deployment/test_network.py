@@ -103,15 +103,17 @@ def test_a_file_that_is_no_network_is_told_and_so_is_a_run_that_cannot_be_export
         network.find(place / "mine")
 
 
-def test_the_temperature_is_the_one_by_which_logits_were_sharpened():
+def test_the_temperature_is_the_one_by_which_logits_were_sharpened_and_the_bound_lets_its_share_pass():
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(4000, 10, generator=generator)
     labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
     evaluation = evaluate.Evaluation(2.5 * logits, labels, tuple("0123456789"))
-    temperature = calibration.fit_temperature(evaluation)
-    assert temperature == pytest.approx(2.5, rel=0.06)
-    calibrated = dataclasses.replace(evaluation, temperature=temperature)
+    fitted = calibration.fit(evaluation, None)
+    assert fitted["temperature"] == pytest.approx(2.5, rel=0.06)
+    calibrated = dataclasses.replace(evaluation, temperature=fitted["temperature"])
     assert calibrated.calibration_error < 0.3 * evaluation.calibration_error
+    sure = network.sureness(calibrated.confidences.numpy(), None) >= fitted["threshold"]
+    assert sure.mean() == pytest.approx(calibration.ANSWERED, abs=1e-3)
 
 
 def test_a_run_is_calibrated_by_what_it_held_out(train_small, mnist_folder, tmp_path):
