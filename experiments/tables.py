@@ -17,7 +17,6 @@ from support import cli, files, intervals
 from support.table import markdown_table
 
 import jinja2
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -34,14 +33,6 @@ DOCS = "speed", "records", "reproduced", "development", "robustness"
 PAGES = "README.md", *(f"docs/{name}.md" for name in DOCS)
 OWN = {"color": BLUE, "fillstyle": "full", "label": "this project, ± standard deviation"}
 PUBLISHED = {"color": GREY, "fillstyle": "none", "label": "published systems"}
-LEVELS = {  # of a kind of corruption: the one that changes nothing, and what the levels are
-    "shift": (0, "shift, ± pixels"),
-    "rotation": (0, "rotation, ± degrees"),
-    "scale": (1, "scale"),
-    "stroke": (0, "width of strokes, pixels added"),
-    "noise": (0, "noise, σ where white is 1"),
-    "blur": (0, "blur, σ in pixels"),
-}
 
 
 def contents() -> dict[str, Any]:
@@ -68,7 +59,7 @@ def drawn(shown: dict[str, Any]) -> dict[str, tuple]:
         "bench.png": (speeds, shown["bench"], shown["published"], shown["mnist"]),
         "frontier.png": (frontier, shown["claims"], shown["mnist"]),
         "coverage.png": (plots.coverage, ANSWERED, [run["coverage"] for run in shown["mnist"]["default"]["runs"]]),
-        "robustness.png": (corruptions, shown["robustness"]["corrupted"]),
+        "robustness.png": (plots.corruptions, shown["robustness"]["corrupted"]),
     }
 
 
@@ -156,20 +147,6 @@ def frontier(claims: list[tuple[str, int, float, str]], own: dict[str, dict[str,
     for _, parameters, accuracy, picked in claims:
         axes.plot(parameters, error_of(accuracy), shapes[picked], **(PUBLISHED | {"label": f"published: {picked}"}))
     return finish(axes, "trainable parameters", marks)
-
-
-def corruptions(rows: list[dict[str, Any]]) -> Figure:
-    """Accuracy over the level of each kind of corruption, of each recipe: the rows `corrupted` of the record."""
-    figure = Figure((9, 6), layout="constrained")
-    for (kind, (neutral, label)), axes in zip(LEVELS.items(), figure.subplots(2, 3, sharey=True).flat, strict=True):
-        shown = [rows[0] | {"level": neutral}, *(row for row in rows if row["kind"] == kind)]
-        for number, recipe in enumerate(rows[0]["accuracy"]):
-            points = [(row["level"], row["accuracy"][recipe]) for row in shown]
-            axes.plot(*zip(*sorted(points), strict=True), ".-", color=colormaps["tab10"](number), label=recipe)
-        axes.set(xlabel=label, ylabel="accuracy %" if axes.get_subplotspec().is_first_col() else None)
-        axes.grid(alpha=0.3)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=7)
-    return figure
 
 
 def draw_record(axes: Axes, x: float, record: dict[str, Any], style: dict[str, str]) -> tuple[float, float]:

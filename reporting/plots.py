@@ -23,7 +23,15 @@ STYLE = {
 NAMES = {"train": "train", "val": "validation", "test": "test"}  # of the parts of a history
 SMALL = 5, 3.8  # inches
 LABEL = 36  # characters of a line in a legend
-LISTED = 200  # mistakes that are shown, at most
+LISTED = 150  # mistakes that are shown, at most
+LEVELS = {  # of a kind of corruption: the one that changes nothing, and what the levels are
+    "shift": (0, "shift, ± pixels"),
+    "rotation": (0, "rotation, ± degrees"),
+    "scale": (1, "scale"),
+    "stroke": (0, "strokes, pixels wider"),
+    "noise": (0, "noise, σ where white is 1"),
+    "blur": (0, "blur, σ in pixels"),
+}
 Lines = dict[str, list[float]]  # over the epochs: {label: a value of each epoch}
 
 
@@ -177,6 +185,24 @@ def coverage(shares: Sequence[float], curves: Sequence[list[float]]) -> Figure:
     axes.set(xlabel="answered, % of the images", ylabel="accuracy of these, %", xlim=(max(answered), min(answered)))
     axes.ticklabel_format(useOffset=False)
     return axes.figure
+
+
+def corruptions(rows: list[dict[str, Any]], columns: int = 3, panel: tuple[float, float] = (3, 3)) -> Figure:
+    """Accuracy over the level of each kind of corruption, of each recipe: the rows `corrupted` of the record."""
+    down = len(LEVELS) // columns
+    figure = Figure((columns * panel[0], down * panel[1]), layout="constrained")
+    grid = figure.subplots(down, columns, sharey=True)
+    for (kind, (neutral, label)), axes in zip(LEVELS.items(), grid.flat, strict=True):
+        shown = [rows[0] | {"level": neutral}, *(row for row in rows if row["kind"] == kind)]
+        for number, recipe in enumerate(rows[0]["accuracy"]):
+            points = [(row["level"], row["accuracy"][recipe]) for row in shown if recipe in row["accuracy"]]
+            color = matplotlib.colormaps["tab10"](number) if len(rows[0]["accuracy"]) > 1 else BLUE
+            axes.plot(*zip(*sorted(points), strict=True), ".-", color=color, label=recipe)
+        axes.set(xlabel=label, ylabel="accuracy %" if axes.get_subplotspec().is_first_col() else None)
+        axes.grid(alpha=0.3)
+    if len(rows[0]["accuracy"]) > 1:
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=7)
+    return figure
 
 
 def confusion(counts: list[list[int]], names: Sequence[str]) -> Figure:

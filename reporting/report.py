@@ -116,6 +116,14 @@ def confidence(evaluation: Evaluation) -> list[Markup]:
     ]
 
 
+def robustness(recipe: str) -> Markup:
+    """The picture of how the committed network of a recipe reads corrupted images; nothing where there is none."""
+    rows = results.load_record("robustness").get("corrupted", [])
+    own = [row | {"accuracy": {recipe: row["accuracy"][recipe]}} for row in rows if recipe in row["accuracy"]]
+    caption = f"The committed network of {recipe} on test images that are corrupted (make robustness)."
+    return pages.picture(caption, plots.corruptions, own, 2, (2.5, 2)) if own else Markup()
+
+
 def report(
     result: Result, state: dict[str, Any], evaluation: Evaluation, training: Images, tested: Images, **facts: Any
 ) -> str:
@@ -139,7 +147,7 @@ def report(
         curves=curves(result, recipe, len(training)),
         counts=counts.tolist(),
         errors=(counts - counts.diag().diag()).tolist(),
-        confidence=confidence(evaluation),
+        confidence=[*confidence(evaluation), robustness(recipe.name)],
         per_class=pages.picture("Accuracy of each class, with its 95 % interval.", plots.per_class, by_class),
         mistakes=listed,
         mistake_images=pages.sprite(tested.pixels[[mistake["index"] for mistake in listed], 0]),

@@ -48,7 +48,7 @@ def runtime(monkeypatch, tmp_path):
     contents = {name: f"content of {name}".encode() for name in demo.RUNTIME_SHA256}
     made_up = SimpleNamespace(contents=contents, cause=None, folder=tmp_path / "data" / "-".join(demo.RUNTIME))
 
-    def npm(words, **_):
+    def npm(words, _):
         with tarfile.open(Path(words[words.index("--pack-destination") + 1]) / "package.tgz", "w:gz") as archive:
             for name, content in made_up.contents.items():
                 member = tarfile.TarInfo(f"package/dist/{name}")

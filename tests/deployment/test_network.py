@@ -118,7 +118,7 @@ def test_the_temperature_is_the_one_by_which_logits_were_sharpened_and_the_bound
 
 def test_a_run_is_calibrated_by_what_it_held_out(train_small, mnist_folder, tmp_path):
     train_small("--epochs", "6", "--holdout", "true", "--validation-images", "400")
-    fitted = calibration.calibrate(tmp_path / "run", mnist_folder)
+    fitted = calibration.fit(*calibration.evaluated(tmp_path / "run", mnist_folder))
     assert fitted["temperature"] != 1
     measured = calibration.measure(tmp_path / "run", mnist_folder, fitted)
     assert measured["answered"] == pytest.approx(100 * calibration.ANSWERED, abs=0.3)  # of the same images

@@ -116,7 +116,7 @@ def test_a_report_says_what_the_run_is_from_verdict_to_machine(whole, small_mnis
     ):
         assert any(said in line for line in lines), said
     assert len(page.all("main")) == 1
-    assert len(page.all("svg", role="img")) == 6  # accuracy, loss, learning rate, classes
+    assert len(page.all("svg", role="img")) == 7  # accuracy, loss, learning rate, classes
     assert len(page.all("img")) == 1  # the augmentation
     tiles = min(len(result["misclassified"]), plots.LISTED) + report.RANDOM + report.HARDEST
     assert len(page.all("svg", **{"class": "tile"})) == tiles
@@ -130,9 +130,9 @@ def test_a_report_says_what_the_run_is_from_verdict_to_machine(whole, small_mnis
     assert "Range test" not in page.text
 
 
-def test_900_mistakes_of_classes_whose_names_look_like_html_stay_a_small_page_that_shows_200(many):
+def test_900_mistakes_of_classes_whose_names_look_like_html_stay_a_small_page_that_shows_the_first(many):
     page, evaluation = Page(many), made_up_evaluation(900)
-    assert "900 misclassified images, of which the 200 most confident are shown." in page.text
+    assert "900 misclassified images, of which the 150 most confident are shown." in page.text
     assert len(page.all("svg", **{"class": "tile"})) == plots.LISTED + report.RANDOM + report.HARDEST
     assert len(page.all("script")) == 1  # its own
     items = re.findall(r'<li data-true="(\d)" data-predicted="(\d)">.*?<p>(.*?)</p></li>', many)
