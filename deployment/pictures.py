@@ -17,6 +17,7 @@ import numpy as np
 from deployment import picture_files, printed, rows, strokes
 from deployment.network import Network
 from deployment.sheet import shrink
+from deployment.strokes import Piece
 
 SIDE = 28
 BOX = 20  # pixels, longer side of a digit
@@ -24,7 +25,6 @@ SMALLEST = 8  # pixels, the longer side of a digit
 WIDEST = 2.5  # times the height: no digit is wider
 SIDE_FOR_GARMENTS = 400  # pixels, longer side in which a garment is trimmed
 THINNEST, THICKEST = 2.2, 5.0  # pixels of stroke in the box: MNIST's have 1.8 to 3.7, in nine out of ten
-RIVAL = 0.6  # of the best segmentation's likelihood: another of that much makes it doubtful
 SEAM = 2.0  # nats that a cut costs, as digits seldom touch
 UNSURE = 2.0  # nats that a digit costs of which the network is not sure
 BROAD = 0.9  # times the height: most digits are narrower
@@ -59,73 +59,51 @@ def read(content: bytes, name: str, network: Network) -> list[Digit]:
 def digits(picture: np.ndarray, network: Network) -> list[Digit]:
     """The digits in a picture, uint8 [H, W, 3]: of the ways to divide its ink, the likeliest."""
     page = strokes.find(picture)
-    mask, doubtful = printed.without(page.mask, page.ink)
-    labels, pieces = strokes.pieces_of(mask)
-    if not pieces:
-        raise UserError(f"shows no digit, the page has no strokes: {strokes.DARKER}")
-    found = rows.find(labels, pieces)
-    groups = [group for row in found for group in row]
-    refuse_what_is_no_digit(groups)
-    runs = [rows.runs(group) for group in groups]
-    seen = np.stack([fitted(digit(page.ink, labels, part), BOX, True) for each in runs for part in each.values()])
-    probabilities = network.read(seen)
-    sees = iter(zip(seen, probabilities, network.is_sure(seen, probabilities).tolist(), strict=True))
-    chosen = iter(
-        [
-            likeliest(each, dict(zip(each, sees, strict=False)), len(group))
-            for each, group in zip(runs, groups, strict=True)
-        ]
-    )
-    unclear = set(labels[doubtful].tolist())
-    result = []
+    labels, found = rows.find(printed.without(page.mask, page.ink))
+    refuse_what_is_no_digit([part for row in found for group in row for part in group])
+    digits: list[Digit] = []
     for row in found:
-        read_row = [each for _ in row for each in next(chosen)]
-        spaces = rows.spaces([part.box for part, *_ in read_row])
-        for (part, pixels, probabilities, is_sure), space in zip(read_row, spaces, strict=True):
-            before = "" if not result else "\n" if part is read_row[0][0] else " " * space
-            is_clear = unclear.isdisjoint(part.labels)
-            result.append(Digit(pixels, page.box(part.box), probabilities, is_sure and is_clear, before))
-    return result
+        read_row = [digit for group in row for digit in likeliest(page.ink, labels, group, network)]
+        for digit, space in zip(read_row, rows.spaces([digit.box for digit in read_row]), strict=True):
+            before = "" if not digits else "\n" if digit is read_row[0] else " " * space
+            digits.append(digit._replace(box=page.box(digit.box), before=before))
+    return digits
 
 
-def likeliest(runs: dict, sees: dict, parts: int) -> list[tuple]:
-    """[(part, pixels, probabilities, whether it is sure)] of the digits of a group of so many parts, the likeliest way
-    (LeCun et al. 1998: Viterbi's algorithm). They are unsure where another way about as likely reads otherwise.
-    `runs` and `sees` have each digit that may be, and what the network says of it, by its first part and its end."""
-    ways = [[(0.0, (), ())]]  # for each part the best ways to read all before it: cost, classes, runs
-    for end in range(1, parts + 1):
-        reached = []
-        for start in range(end):
-            if (start, end) in runs:
-                box, (_, probabilities, is_sure) = runs[start, end].box, sees[start, end]
-                cost = SQUAT * max(0, box.width / box.height - BROAD) + SEAM * (start > 0) + UNSURE * (not is_sure)
-                cost, best = cost - np.log(probabilities.max()), probabilities.argmax()
-                reached += [(before + cost, (*read, best), (*way, (start, end))) for before, read, way in ways[start]]
-        otherwise = {}
-        for way in sorted(reached, key=lambda way: way[0]):
-            otherwise.setdefault(way[1], way)
-        ways.append([*otherwise.values()][:2])
-    (cost, _, best), *rivals = ways[-1]
-    is_clear = all(np.exp(cost - other) < RIVAL for other, *_ in rivals)
-    return [(runs[run], *sees[run][:2], sees[run][2] and is_clear) for run in best]
+def likeliest(ink: np.ndarray, labels: np.ndarray, group: rows.Group, network: Network) -> list[Digit]:
+    """The digits of a group, read the likeliest way (LeCun et al. 1998: Viterbi's algorithm)."""
+    runs = rows.runs(group)
+    pixels = np.stack([fitted(digit(ink, labels, part), BOX, True) for part in runs.values()])
+    probabilities = network.read(pixels)
+    is_sure = network.is_sure(pixels, probabilities)
+    squat = np.array([max(0, part.width / part.height - BROAD) for part in runs.values()])
+    costs = SEAM + SQUAT * squat + UNSURE * ~is_sure - np.log(probabilities.max(1))
+    best = [(0.0, [])]  # for each part the cost and the runs of the best way to read all before it
+    for end in range(1, len(group) + 1):
+        ways = [(number, start) for number, (start, stop) in enumerate(runs) if stop == end]
+        reached = [(best[start][0] + costs[number], [*best[start][1], number]) for number, start in ways]
+        best.append(min(reached, default=(np.inf, [])))
+    parts = [*runs.values()]
+    return [Digit(pixels[one], parts[one], probabilities[one], bool(is_sure[one]), "") for one in best[-1][1]]
 
 
-def refuse_what_is_no_digit(groups: list[rows.Group]) -> None:
+def refuse_what_is_no_digit(parts: list[Piece]) -> None:
     """Raise UserError where ink is no digit in size or shape."""
-    boxes = [part.box for group in groups for part in group]
-    longest = max(box.length for box in boxes)
+    if not parts:
+        raise UserError(f"shows no digit, the page has no strokes: {strokes.DARKER}")
+    longest = max(part.length for part in parts)
     if longest < SMALLEST:
         raise UserError(f"shows no digit, only specks of {longest} pixels: {strokes.DARKER}")
-    if len(boxes) == 1 and boxes[0].width > WIDEST * boxes[0].height:
-        wide = f"shows no digit: the strokes are {boxes[0].width / boxes[0].height:.1f} times as wide as high"
+    if len(parts) == 1 and parts[0].width > WIDEST * parts[0].height:
+        wide = f"shows no digit: the strokes are {parts[0].width / parts[0].height:.1f} times as wide as high"
         raise UserError(f"{wide}; turn the picture upright, or cut out the digits")
 
 
-def digit(ink: np.ndarray, labels: np.ndarray, part: rows.Part) -> np.ndarray:
+def digit(ink: np.ndarray, labels: np.ndarray, part: Piece) -> np.ndarray:
     """The ink of a digit alone, at full strength, its strokes brought near to MNIST's width: float32 [h, w]."""
-    x, y, width, height, _ = part.box
-    margin = part.box.length // 5 + 2
-    place = np.s_[max(0, y - margin) : y + height + margin, max(0, x - margin) : x + width + margin]
+    margin = part.length // 5 + 2
+    left, top = max(0, part.x - margin), max(0, part.y - margin)
+    place = np.s_[top : part.y + part.height + margin, left : part.x + part.width + margin]
     mask = np.isin(labels[place], part.labels)
     width = strokes.stroke_width(mask)
     near = cv2.dilate(mask.astype(np.uint8), strokes.disc(strokes.odd(0.3 * width))) > 0
@@ -133,11 +111,10 @@ def digit(ink: np.ndarray, labels: np.ndarray, part: rows.Part) -> np.ndarray:
     full = np.quantile(ink[place][mask], 0.6)  # most of a stroke has it: what is left of a blur at its sides has not
     soft = np.clip(ink[place] / full, 0, 1) * near
     soft = np.where(soft < 0.1, 0, soft).astype(np.float32)
-    length = part.box.length
-    scaled = width * BOX / length
-    if length <= SIDE or THINNEST <= scaled <= THICKEST:  # of few pixels there is nothing to gain
+    scaled = width * BOX / part.length
+    if part.length <= SIDE or THINNEST <= scaled <= THICKEST:  # of few pixels there is nothing to gain
         return trimmed(soft)
-    change = strokes.disc(strokes.odd(abs(np.clip(scaled, THINNEST, THICKEST) - scaled) * length / BOX))
+    change = strokes.disc(strokes.odd(abs(np.clip(scaled, THINNEST, THICKEST) - scaled) * part.length / BOX))
     changed = cv2.dilate(soft, change) if scaled < THINNEST else cv2.erode(soft, change)
     return trimmed(changed if changed.max() > 0.5 else soft)
 

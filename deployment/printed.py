@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from deployment.sheet import shrink
-from deployment.strokes import FEW_PIXELS, Piece, connected, disc, odd, stroke_width, strokes
+from deployment.strokes import FEW_PIXELS, connected, disc, odd, stroke_width
 
 SIDE = 400  # pixels, longer side of the picture in which lines are looked for
 THICKEST = 0.02  # of the longer side: no ruling is thicker
@@ -18,39 +18,28 @@ COVERED = 0.75  # of a ruling's length; of a line between two cells nearly all
 STEP = np.pi / 720
 
 
-def without(mask: np.ndarray, ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(a mask of strokes, bool [H, W], without rulings and frames; where these may be a digit's, bool [H, W])."""
-    mask, doubtful = without_rulings(mask, ink).copy(), np.zeros_like(mask)
+def without(mask: np.ndarray, ink: np.ndarray) -> np.ndarray:
+    """A mask of strokes, bool [H, W], without rulings and frames."""
+    mask = without_rulings(mask)
     labels, pieces = connected(mask)
-    for label, piece in sorted(pieces.items(), key=lambda item: -item[1].width * item[1].height):
-        own = (labels[piece.place] == label) & mask[piece.place]
+    for piece in sorted(pieces, key=lambda piece: -piece.width * piece.height):
+        own = (labels[piece.place] == piece.labels[0]) & mask[piece.place]
         if piece.length >= 0.1 * max(mask.shape) and own.any():
-            unframe(mask[piece.place], doubtful[piece.place], own)
-    return mask, doubtful
+            unframe(mask[piece.place], own)
+    return mask
 
 
-def without_rulings(mask: np.ndarray, ink: np.ndarray) -> np.ndarray:
-    """A mask without the lines that cross its page. They may be darker or fainter than what is written, which is looked
-    for anew."""
-    if max(mask.shape) < FEW_PIXELS:
-        return mask
+def without_rulings(mask: np.ndarray) -> np.ndarray:
+    """A mask without the lines that cross its page."""
     labels, pieces = connected(mask)
     least, thickest = 0.5 * min(mask.shape), THICKEST * max(mask.shape)
-    long = [label for label, piece in pieces.items() if piece.touches_edge(mask.shape) and piece.length >= least]
-    rulings = lines(np.isin(labels, long), np.ones_like(mask), COVERED, thickest) if long else np.zeros_like(mask)
-    if not rulings.any() or (mask & ~rulings).sum() < 0.01 * mask.sum():  # a digit that fills its picture
+    long = [piece.labels for piece in pieces if piece.touches_edge(mask.shape) and piece.length >= least]
+    if max(mask.shape) < FEW_PIXELS or not long:
         return mask
-    written = strokes(np.where(rulings, 0, ink)) & ~rulings
-    labels, pieces = connected(written)
-    beside = cv2.dilate(rulings.astype(np.uint8), disc(odd(thickest))) > 0
-    walls = [label for label, piece in pieces.items() if is_wall(beside[piece.place], piece)]
-    walls = walls if 1 < len(walls) < len(pieces) else []  # one may be a 1
-    return bridged(written & ~np.isin(labels, walls), mask & ~np.isin(labels, walls), 2 * thickest)
-
-
-def is_wall(beside: np.ndarray, piece: Piece) -> bool:
-    """Whether a piece goes straight from one ruling to another: `beside` is what is near to any, bool [h, w]."""
-    return piece.width < 0.15 * piece.height and beside[0].any() and beside[-1].any() and not beside.all(1).all()
+    rest = mask & ~lines(np.isin(labels, long), np.ones_like(mask), COVERED, thickest)
+    if rest.sum() < 0.01 * mask.sum():  # a digit that fills its picture
+        return mask
+    return bridged(rest, mask, 2 * thickest)
 
 
 def bridged(rest: np.ndarray, mask: np.ndarray, width: float) -> np.ndarray:
@@ -82,7 +71,7 @@ def lines(mask: np.ndarray, area: np.ndarray, covered: float, thickest: float) -
     return drawn > 0
 
 
-def unframe(ink: np.ndarray, doubtful: np.ndarray, own: np.ndarray) -> None:
+def unframe(ink: np.ndarray, own: np.ndarray) -> None:
     """Take a piece out of the ink in its box, bool [h, w], so far as it is a frame, and mark where that is doubtful."""
     body, is_open = surrounded(own)
     contours, _ = cv2.findContours(body, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -103,11 +92,11 @@ def unframe(ink: np.ndarray, doubtful: np.ndarray, own: np.ndarray) -> None:
         rest = content & ~lines(content, inner, 0.9, 2 * width)
         content = bridged(rest, content, 2 * width) if rest.sum() > 0.1 * content.sum() else content
     labels, pieces = connected(content)
-    main = max(pieces, key=lambda label: pieces[label].height * (not pieces[label].is_flat), default=None)
+    main = max(pieces, key=lambda piece: piece.height * (not piece.is_flat), default=None)
     if main is None:
         return
-    height = pieces[main].height / cv2.boundingRect(inner.astype(np.uint8))[3]
-    joints = connected((labels == main) & (depth <= width + 5) & own)[1]
+    height = main.height / cv2.boundingRect(inner.astype(np.uint8))[3]
+    joints = connected((labels == main.labels[0]) & (depth <= width + 5) & own)[1]
     if is_open and joints:
         return
     if height < (0.1 if is_box else 0.25) if not joints else height < (0.3 if is_box else 0.5):
@@ -117,8 +106,6 @@ def unframe(ink: np.ndarray, doubtful: np.ndarray, own: np.ndarray) -> None:
     outside = own & (cv2.dilate(body, disc(odd(width))) == 0)
     kept = bridged(content | outside, own | content, 2 * width + 5) if joints else content | outside
     ink[own] = kept[own]
-    if joints and not is_box:
-        doubtful |= kept
 
 
 def surrounded(own: np.ndarray) -> tuple[np.ndarray, bool]:

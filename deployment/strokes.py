@@ -23,7 +23,6 @@ DARKEST_PAPER = 0.3  # of the brightest: in deeper shadow no ink is amplified
 FAINTEST = 0.06  # ink that can be told from the paper
 NOISE = 6  # times the lower spread of the paper, above which is no noise
 STRONG, WEAK = 0.4, 0.16  # of the strokes' ink: what is a stroke, and what continues one
-LEAST_AREA = 0.003  # of the largest piece's: less is a speck
 LOG = (255 * np.log1p(np.arange(256) / 64) / np.log1p(255 / 64)).round().astype(np.uint8)  # ratios as differences
 DARKER = "write it darker, fill more of the picture with it, or photograph it in better light"
 
@@ -35,23 +34,22 @@ class Strokes(NamedTuple):
     ink: np.ndarray
     mask: np.ndarray
     scale: float
-    left: float
-    top: float
+    corner: tuple[float, float]
 
-    def box(self, piece: "Piece") -> tuple[int, int, int, int]:
+    def box(self, piece: "Piece") -> tuple[int, ...]:
         """A piece's box (x, y, width, height) in the picture's own pixels."""
-        size = round(piece.width * self.scale), round(piece.height * self.scale)
-        return round(self.left + piece.x * self.scale), round(self.top + piece.y * self.scale), *size
+        return tuple(round(self.scale * each) for each in np.add(piece[:4], (*self.corner, 0, 0)))
 
 
 class Piece(NamedTuple):
-    """Connected ink: its box in pixels, and its area."""
+    """Ink that is connected, or belongs together: its box in pixels, its area, and its labels in an image."""
 
     x: int
     y: int
     width: int
     height: int
     area: int
+    labels: tuple[int, ...]
 
     @property
     def length(self) -> int:
@@ -66,8 +64,7 @@ class Piece(NamedTuple):
         return np.s_[self.y : self.y + self.height, self.x : self.x + self.width]
 
     def touches_edge(self, shape: tuple[int, ...]) -> bool:
-        height, width = shape
-        return self.x == 0 or self.y == 0 or self.x + self.width == width or self.y + self.height == height
+        return min(self.x, self.y, shape[1] - self.x - self.width, shape[0] - self.y - self.height) == 0
 
 
 def find(picture: np.ndarray) -> Strokes:
@@ -79,9 +76,7 @@ def find(picture: np.ndarray) -> Strokes:
         dark = cv2.GaussianBlur(dark, (0, 0), 1)
     strokes(ink_of(dark, goes_on=True))  # a bare page that only grows darker towards its edge has none
     ink = ink_of(dark, goes_on=corner is not None)
-    scale = max(picture.shape) / max(small.shape)
-    left, top = corner or (0, 0)
-    return Strokes(ink, strokes(ink), scale, left * scale, top * scale)
+    return Strokes(ink, strokes(ink), max(picture.shape) / max(small.shape), corner or (0, 0))
 
 
 def odd(size: float) -> int:
@@ -139,27 +134,17 @@ def strokes(ink: np.ndarray) -> np.ndarray:
     most = np.quantile(visible, 0.9)
     strong = ink > max(faintest, STRONG * most)
     labels, pieces = connected(ink > max(faintest, WEAK * most))
-    inner = [label for label, piece in pieces.items() if not piece.touches_edge(ink.shape)]
+    inner = [label for piece in pieces for label in piece.labels if not piece.touches_edge(ink.shape)]
     return strong | np.isin(labels, np.intersect1d(labels[strong], inner))
 
 
-def connected(mask: np.ndarray) -> tuple[np.ndarray, dict[int, Piece]]:
-    """(labels [H, W], {label: piece} of the pieces of a mask)."""
+def connected(mask: np.ndarray) -> tuple[np.ndarray, list[Piece]]:
+    """(labels [H, W], pieces) of a mask."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    return labels, {label: Piece(*map(int, row)) for label, row in enumerate(stats[1:], 1)}
+    return labels, [Piece(*row, (label,)) for label, row in enumerate(stats[1:].tolist(), 1)]
 
 
 def stroke_width(mask: np.ndarray) -> float:
     """The mean width of strokes in pixels: across a bar, the mean distance to its edge is a quarter of it."""
     distances = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     return float(4 * distances[mask].mean() - 1)
-
-
-def pieces_of(mask: np.ndarray) -> tuple[np.ndarray, dict[int, Piece]]:
-    """(labels [H, W], {label: piece} of what may be a digit, or part of one): no specks; what touches the picture's
-    edge only where there is nothing else."""
-    labels, pieces = connected(mask)
-    least = LEAST_AREA * max((piece.area for piece in pieces.values()), default=0)
-    pieces = {label: piece for label, piece in pieces.items() if piece.area >= least}
-    inner = {label: piece for label, piece in pieces.items() if not piece.touches_edge(mask.shape)}
-    return labels, inner or pieces
