@@ -107,7 +107,6 @@ def digit(ink: np.ndarray, labels: np.ndarray, part: Piece) -> np.ndarray:
     mask = np.isin(labels[place], part.labels)
     width = strokes.stroke_width(mask)
     near = cv2.dilate(mask.astype(np.uint8), strokes.disc(strokes.odd(0.3 * width))) > 0
-    near &= mask | (labels[place] == 0)
     full = np.quantile(ink[place][mask], 0.6)  # most of a stroke has it: what is left of a blur at its sides has not
     soft = np.clip(ink[place] / full, 0, 1) * near
     soft = np.where(soft < 0.1, 0, soft).astype(np.float32)
