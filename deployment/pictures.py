@@ -24,7 +24,6 @@ BOX = 20  # pixels, longer side of a digit
 SMALLEST = 8  # pixels, the longer side of a digit
 WIDEST = 2.5  # times the height: no digit is wider
 SIDE_FOR_GARMENTS = 400  # pixels, longer side in which a garment is trimmed
-THINNEST, THICKEST = 2.2, 5.0  # pixels of stroke in the box: MNIST's have 1.8 to 3.7, in nine out of ten
 SEAM = 2.0  # nats that a cut costs, as digits seldom touch
 UNSURE = 2.0  # nats that a digit costs of which the network is not sure
 BROAD = 0.9  # times the height: most digits are narrower
@@ -100,7 +99,7 @@ def refuse_what_is_no_digit(parts: list[Piece]) -> None:
 
 
 def digit(ink: np.ndarray, labels: np.ndarray, part: Piece) -> np.ndarray:
-    """The ink of a digit alone, at full strength, its strokes brought near to MNIST's width: float32 [h, w]."""
+    """The ink of a digit alone, at full strength: float32 [h, w]."""
     margin = part.length // 5 + 2
     left, top = max(0, part.x - margin), max(0, part.y - margin)
     place = np.s_[top : part.y + part.height + margin, left : part.x + part.width + margin]
@@ -110,12 +109,7 @@ def digit(ink: np.ndarray, labels: np.ndarray, part: Piece) -> np.ndarray:
     full = np.quantile(ink[place][mask], 0.6)  # most of a stroke has it: what is left of a blur at its sides has not
     soft = np.clip(ink[place] / full, 0, 1) * near
     soft = np.where(soft < 0.1, 0, soft).astype(np.float32)
-    scaled = width * BOX / part.length
-    if part.length <= SIDE or THINNEST <= scaled <= THICKEST:  # of few pixels there is nothing to gain
-        return trimmed(soft)
-    change = strokes.disc(strokes.odd(abs(np.clip(scaled, THINNEST, THICKEST) - scaled) * part.length / BOX))
-    changed = cv2.dilate(soft, change) if scaled < THINNEST else cv2.erode(soft, change)
-    return trimmed(changed if changed.max() > 0.5 else soft)
+    return trimmed(soft)
 
 
 def garment(picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, int]]:

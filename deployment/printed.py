@@ -15,8 +15,6 @@ from deployment.strokes import FEW_PIXELS, connected, disc, odd, stroke_width
 SIDE = 400  # pixels, longer side of the picture in which lines are looked for
 THICKEST = 0.02  # of the longer side: no ruling is thicker
 COVERED = 0.75  # of a ruling's length; of a line between two cells nearly all
-AROUND = 34  # of 37 directions
-THIN = 0.13  # of its shorter side: no frame has thicker strokes
 STEP = np.pi / 720
 
 
@@ -52,39 +50,42 @@ def bridged(rest: np.ndarray, mask: np.ndarray, width: float) -> np.ndarray:
 def lines(mask: np.ndarray, area: np.ndarray, covered: float, thickest: float) -> np.ndarray:
     """Straight lines of a mask that cross an area, both bool [H, W], and are covered to a share; bool [H, W]. None is
     thicker than so many pixels."""
-    small, within = (np.uint8(shrink(255 * np.uint8(each), SIDE) > 64) for each in (mask, area))
-    drawn, distances = np.zeros_like(small), cv2.distanceTransform(small, cv2.DIST_L2, 5)
-    least, thickest = 0.5 * min(small.shape), thickest * max(small.shape) / max(mask.shape) + 2
-    votes = cv2.HoughLines(small, 1, STEP, max(10, int(covered * least)))
+    small, within = (shrink(255 * each.astype(np.uint8), SIDE) > 64 for each in (mask, area))
+    least = 0.5 * min(small.shape)
+    votes = cv2.HoughLines(small.astype(np.uint8), 1, STEP, max(10, int(covered * least)))
     votes = [] if votes is None else votes.reshape(-1, 2).tolist()  # the most covered first
+    drawn, scale = np.zeros(mask.shape, np.uint8), max(mask.shape) / max(small.shape)
+    distances = cv2.distanceTransform(small.astype(np.uint8), cv2.DIST_L2, 5)
     alike = {(round(rho / 2), round(theta / STEP / 3)): (rho, theta) for rho, theta in reversed(votes)}
-    along = np.arange(-2 * SIDE, 2 * SIDE)
     for rho, theta in alike.values():
-        x, y = np.rint([rho * np.cos(theta) - along * np.sin(theta), rho * np.sin(theta) + along * np.cos(theta)])
-        x, y = np.int32([x, y])[:, (x >= 0) & (x < small.shape[1]) & (y >= 0) & (y < small.shape[0])]
-        on = distances[y, x][within[y, x] > 0]
-        thickness = 2 * np.median(distances[y, x])
-        if len(on) >= least and (on > 0).mean() >= covered and thickness <= thickest:
-            cv2.line(drawn, (x[0], y[0]), (x[-1], y[-1]), 1, odd(thickness + 2))
-    return cv2.resize(drawn, mask.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+        normal, far = np.array([np.cos(theta), np.sin(theta)]), 2 * SIDE * np.array([-np.sin(theta), np.cos(theta)])
+        ends = [np.rint(rho * normal + sign * far).astype(int).tolist() for sign in (-1, 1)]
+        _, start, end = cv2.clipLine((0, 0, *small.shape[::-1]), *ends)
+        count = max(abs(start[0] - end[0]), abs(start[1] - end[1])) + 1
+        x, y = np.rint(np.linspace(start, end, count)).astype(int).T
+        crossed, thickness = within[y, x], scale * 2 * np.median(distances[y, x])
+        is_long = crossed.sum() >= least and (distances[y, x][crossed] > 0).mean() >= covered
+        if is_long and thickness <= thickest + 2 * scale:
+            ends = [tuple(np.rint((np.array(each) + 0.5) * scale).astype(int).tolist()) for each in (start, end)]
+            cv2.line(drawn, *ends, 1, odd(thickness + 1))
+    return drawn > 0
 
 
 def unframe(ink: np.ndarray, own: np.ndarray) -> None:
-    """Take a piece out of the ink in its box, bool [h, w], so far as it is a frame: what lies along its hull, all
-    around, if something is within."""
-    y, x = np.nonzero(own)
-    hull = cv2.convexHull(np.stack([x, y], 1).astype(np.int32))
-    body = cv2.fillPoly(np.zeros(own.shape, np.uint8), [hull], 1)
-    is_box = cv2.contourArea(hull) > 0.88 * np.prod(cv2.minAreaRect(hull)[1])
+    """Take a piece out of the ink in its box, bool [h, w], so far as it is a frame, and mark where that is doubtful."""
+    body, is_open = surrounded(own)
+    contours, _ = cv2.findContours(body, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contour = max(contours, key=cv2.contourArea, default=None)
+    if contour is None or (size := cv2.contourArea(contour)) < 0.3 * own.size:
+        return
+    fullness = size / cv2.contourArea(cv2.convexHull(contour))
+    is_box = size > 0.88 * np.prod(cv2.minAreaRect(contour)[1])
     depth = np.ceil(cv2.distanceTransform(np.pad(body, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]).astype(int)
-    share = np.bincount(depth.ravel(), own.ravel()) / np.maximum(np.bincount(depth.ravel()), 1)  # of a ring that is ink
-    first = int(np.argmax(share > 0.6))
-    width, usual = first + int(np.argmax(np.append(share[first:], 0) < 0.3)), stroke_width(own)
+    share = np.bincount(depth.ravel(), own.ravel()) / np.bincount(depth.ravel())  # of each ring that is ink
+    width, usual = int(np.argmax(np.append(share[1:], 0) < 0.6)), stroke_width(own)
     width = max(width, round((0.5 if is_box else 1.5) * usual))
     inner = depth > width + 2
-    y, x = np.nonzero(own & ~inner)
-    directions = np.unique(np.rint(18 / np.pi * np.arctan2(y - own.shape[0] / 2, x - own.shape[1] / 2)))
-    if len(directions) < AROUND or usual > THIN * min(own.shape) or not inner.any():
+    if fullness < 0.9 or not inner.any() or share[width + 3] > 0.3:
         return
     content = ink & inner
     if is_box:
@@ -95,8 +96,29 @@ def unframe(ink: np.ndarray, own: np.ndarray) -> None:
     if main is None:
         return
     height = main.height / cv2.boundingRect(inner.astype(np.uint8))[3]
-    has_joints = ((labels == main.labels[0]) & (depth <= width + 5) & own).any()
-    if height < ((0.3 if is_box else 0.5) if has_joints else (0.1 if is_box else 0.25)):
+    joints = connected((labels == main.labels[0]) & (depth <= width + 5) & own)[1]
+    if is_open and joints:
         return
-    kept = bridged(content, own | content, 2 * width + 5) if has_joints else content
+    if height < (0.1 if is_box else 0.25) if not joints else height < (0.3 if is_box else 0.5):
+        return
+    if len(joints) > 1 and fullness < 0.96 and not is_box:
+        return
+    outside = own & (cv2.dilate(body, disc(odd(width))) == 0)
+    kept = bridged(content | outside, own | content, 2 * width + 5) if joints else content | outside
     ink[own] = kept[own]
+
+
+def surrounded(own: np.ndarray) -> tuple[np.ndarray, bool]:
+    """(the area that a piece goes around, uint8 [h, w]; whether its outline is open). What sticks out of it is not
+    counted in."""
+    contours, _ = cv2.findContours(own.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contour = max(contours, key=cv2.contourArea)
+    filled, hull = np.zeros(own.shape, np.uint8), cv2.convexHull(contour)
+    y, x = np.nonzero(own)
+    directions = np.unique(np.rint(18 / np.pi * np.arctan2(y - own.shape[0] / 2, x - own.shape[1] / 2)))
+    is_open = cv2.contourArea(contour) < 0.6 * cv2.contourArea(hull)
+    if is_open and len(directions) > 30:
+        return cv2.fillPoly(filled, [hull], 1), True
+    cv2.drawContours(filled, [contour], -1, 1, cv2.FILLED)
+    size = odd(min(own.shape) / 4)
+    return cv2.morphologyEx(np.pad(filled, size), cv2.MORPH_OPEN, disc(size))[size:-size, size:-size].copy(), is_open

@@ -6,6 +6,8 @@ A sheet is a convex patch of few corners with a sharp edge all around, lighter o
 colour. A shadow has no such edge, and a digit is not convex.
 """
 
+import itertools
+
 import cv2
 import numpy as np
 
@@ -56,20 +58,31 @@ def crop(picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int] | None]:
 
 
 def sheets(grey: np.ndarray) -> list[tuple[float, np.ndarray]]:
-    """[(how sharp the edge is, less is sharper; hull)] of what looks like a sheet at any threshold."""
+    """[(how sharp the edge is, less is sharper; hull)] of what looks like a sheet at any threshold: around it all is
+    darker, or lighter, as it is not on both sides of a drawn line."""
     edges = cv2.erode(grey, square(7)) / np.maximum(cv2.dilate(grey, square(7)), 1)
-    kinds = (cv2.THRESH_BINARY, cv2.THRESH_BINARY_INV)
-    hulls = [patch(cv2.threshold(grey, level, 1, kind)[1]) for level in THRESHOLDS for kind in kinds]
-    outlines = [(sharpness(hull, edges), hull) for hull in hulls if hull is not None and differs(hull, grey)]
-    return [outline for outline in outlines if outline[0] < SHARPEST]
+    kinds, found = (cv2.THRESH_BINARY, cv2.THRESH_BINARY_INV), []
+    for level, kind in itertools.product(THRESHOLDS, kinds):
+        hull = patch(cv2.threshold(grey, level, 1, kind)[1])
+        if hull is None:
+            continue
+        inside = cv2.fillPoly(np.zeros(grey.shape, np.uint8), [hull], 1) > 0
+        line = cv2.polylines(np.zeros(grey.shape, np.uint8), [hull], True, 1)[3:-3, 3:-3] > 0
+        if inside.all() or line.sum() < 0.25 * cv2.arcLength(hull, True):  # much is the picture's own edge
+            continue
+        sharpness = float(np.quantile(edges[3:-3, 3:-3][line], 0.9))
+        levels = sorted([np.median(grey[inside]) + 1, np.median(grey[~inside]) + 1])
+        if max(sharpness, levels[0] / levels[1]) < SHARPEST:
+            found.append((sharpness, hull))
+    return found
 
 
 def patch(mask: np.ndarray) -> np.ndarray | None:
     """The hull of the largest part of a mask, where it is large, full, convex, and of few corners."""
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    if not contours:
+    outline = max(contours, key=cv2.contourArea, default=None)
+    if outline is None:
         return None
-    outline = max(contours, key=cv2.contourArea)
     hull = cv2.convexHull(outline)
     area, sides = cv2.contourArea(hull), cv2.minAreaRect(hull)[1]
     is_large = min(sides) >= min(mask.shape) / 3 and (min(mask.shape) >= SMALL or area > 0.5 * mask.size)
@@ -78,20 +91,3 @@ def patch(mask: np.ndarray) -> np.ndarray | None:
     is_full = (mask & cv2.fillPoly(np.zeros_like(mask), [outline], 1)).sum() >= 0.65 * area
     corners = cv2.approxPolyDP(hull, 0.02 * cv2.arcLength(hull, True), True)
     return hull if is_full and len(corners) <= CORNERS else None
-
-
-def differs(hull: np.ndarray, grey: np.ndarray) -> bool:
-    """Whether what is around a hull is darker or lighter than what is within: a drawn line has paper on both sides."""
-    inside = cv2.fillPoly(np.zeros(grey.shape, np.uint8), [hull], 1) > 0
-    if inside.all():
-        return False
-    levels = sorted([np.median(grey[inside]) + 1, np.median(grey[~inside]) + 1])
-    return levels[0] < SHARPEST * levels[1]
-
-
-def sharpness(hull: np.ndarray, edges: np.ndarray) -> float:
-    """How sharp the edge along a hull is; 1 where much of it is the picture's own frame."""
-    line = cv2.polylines(np.zeros(edges.shape, np.uint8), [hull], True, 1)[3:-3, 3:-3] > 0
-    if line.sum() < 0.25 * cv2.arcLength(hull, True):
-        return 1.0
-    return float(np.quantile(edges[3:-3, 3:-3][line], 0.9))
