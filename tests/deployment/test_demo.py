@@ -299,7 +299,7 @@ def test_files_are_served_as_what_a_browser_needs_and_nothing_else_is(tmp_path, 
 def test_the_first_free_port_is_taken_unless_one_is_asked_for(tmp_path, monkeypatch, inject):
     with web.listen(tmp_path, 0) as first:
         taken = first.server_port
-        monkeypatch.setattr(demo, "PORTS", (taken, 0))
+        monkeypatch.setattr(web, "PORTS", (taken, 0))
         with web.listen(tmp_path, None) as second:
             assert second.server_address[0] == "127.0.0.1"
             assert second.server_port not in (0, taken)
