@@ -34,10 +34,19 @@ RUNTIME_SHA256 = {  # of the files in its folder dist that the page needs
 
 def choose(named: list[Path]) -> list[Network]:
     """The networks of a demo: those of the runs named, else of all in results/ that were exported, else of the best
-    run; then the committed ones. Raises UserError for a run without test accuracy, and for two of one name."""
+    run; then the committed ones. Warns of runs that are damaged. Raises UserError for a named one that is, for a run
+    without test accuracy, and for two of one name."""
     finished = [run for run, result in results.usable_runs(results.RUNS) if "final_test_accuracy" in result]
     exported = [run for run in finished if (run / "export").is_dir()]
-    own = sorted(map(network.find, named or exported or finished[:1]), key=lambda each: -each.facts["accuracy"])
+    own = []
+    for run in named or exported or finished[:1]:
+        try:
+            own.append(network.find(run))
+        except UserError as error:
+            if named:
+                raise
+            cli.warn(error)
+    own.sort(key=lambda each: -each.facts["accuracy"])
     for each in own:
         if each.facts["holdout"]:
             raise UserError(f"{each.name} is a hold-out run, without test accuracy: train without HOLDOUT")

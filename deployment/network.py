@@ -64,10 +64,11 @@ class Network:
         read = [self.session.run(["probabilities"], {"pixels": part})[0] for part in parts]
         return np.concatenate([np.zeros((0, len(self.classes)), np.float32), *read])
 
-    def is_sure(self, pixels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-        """Whether it is sure of what it read, bool [N]: the sureness is above a bound that comes from held-out
-        images."""
-        return sureness(probabilities.max(1), pixels if self.reads_digits else None) >= self.facts["threshold"]
+    def is_sure(self, pixels: np.ndarray, probabilities: np.ndarray, doubt: float = 0.0) -> np.ndarray:
+        """Whether it is sure of what it read, bool [N]: the sureness is above a bound that comes from held-out images,
+        and more so by a doubt, in nats, that there is about the images."""
+        certain = sureness(probabilities.max(1), pixels if self.reads_digits else None)
+        return certain >= self.facts["threshold"] + doubt
 
 
 def log_odds(probabilities: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ SMALLEST = 8  # pixels, the longer side of a digit
 WIDEST = 2.5  # times the height: no digit is wider
 SIDE_FOR_GARMENTS = 400  # pixels, longer side in which a garment is trimmed
 SEAM = 2.0  # nats that a cut costs, as digits seldom touch
+CUT = 1.0  # nats of doubt about digits that were cut apart: a V may be cut into ones
 UNSURE = 2.0  # nats that a digit costs of which the network is not sure
 BROAD = 0.9  # times the height: most digits are narrower
 SQUAT = 5.0  # nats that a digit costs by how much wider than high it is
@@ -82,8 +83,10 @@ def likeliest(ink: np.ndarray, labels: np.ndarray, group: rows.Group, network: N
         ways = [(number, start) for number, (start, stop) in enumerate(runs) if stop == end]
         reached = [(best[start][0] + costs[number], [*best[start][1], number]) for number, start in ways]
         best.append(min(reached, default=(np.inf, [])))
-    parts = [*runs.values()]
-    return [Digit(pixels[one], parts[one], probabilities[one], bool(is_sure[one]), "") for one in best[-1][1]]
+    chosen, parts = best[-1][1], [*runs.values()]
+    sure = network.is_sure(pixels[chosen], probabilities[chosen], CUT if len(chosen) > 1 else 0.0)
+    each = zip(chosen, sure.tolist(), strict=True)
+    return [Digit(pixels[one], parts[one], probabilities[one], is_sure, "") for one, is_sure in each]
 
 
 def refuse_what_is_no_digit(parts: list[Piece]) -> None:

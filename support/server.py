@@ -15,7 +15,7 @@ PORTS = range(8000, 8100)  # of which the first free one is taken
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder's files; a browser asks again after a new build. Types are what they are whatever the system
+    """Serves a folder's files, and no lists of them; a browser asks again after a new build. Types are what they are whatever the system
     says: a browser refuses modules of another type."""
 
     extensions_map = mimetypes.MimeTypes().types_map[True]  # Python's own
@@ -23,6 +23,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "no-cache")
         super().end_headers()
+
+    def list_directory(self, path: str) -> None:
+        self.send_error(404)
 
     def log_message(self, *_) -> None:
         pass
