@@ -11,7 +11,6 @@ none are a plotter's letters and signs, strokes at random, parts of two digits p
 turned. Typefaces and people's drawings are not among them: by those it is measured.
 """
 
-import argparse
 import dataclasses
 import string
 
@@ -32,12 +31,7 @@ from trainer import Trainer
 
 NAME, CLASSES = "digit-or-none", ("digit", "none")
 HELD_OUT = 10_000  # training images
-AUGMENTATION = {
-    "degrees": 15,
-    "translate": 0.08,
-    "scale": 0.15,
-    "shear": 14,
-}  # wider: other people's digits, not MNIST's
+AUGMENTATION = {"degrees": 15, "translate": 0.08, "scale": 0.15, "shear": 14}  # wide: other people's digits
 REDRAWN, PLOTTED = 40_000, 10_000  # digits
 NONE = {"stroke": 24_000, "letter": 21_000, "mixture": 9_000, "turned": 6_000}
 UPRIGHT = (0, 1, 8)  # digits that stay some when they are mirrored or turned
@@ -70,8 +64,10 @@ class Shapes:
         """So many shapes of each kind, by the names of the methods that draw them."""
         return [getattr(self, kind)() for kind, count in counts.items() for _ in range(count)]
 
-    def any_digit(self) -> tuple[np.ndarray, int]:
-        index = self.rng.integers(len(self.digits))
+    def any_digit(self, without: tuple[int, ...] = ()) -> tuple[np.ndarray, int]:
+        """(pixels, label) of a digit that is none of some."""
+        while self.labels[index := self.rng.integers(len(self.digits))] in without:
+            pass
         return self.digits[index], self.labels[index]
 
     def redrawn(self, pixels: np.ndarray | None = None) -> np.ndarray:
@@ -119,9 +115,8 @@ class Shapes:
 
     def mixture(self) -> np.ndarray:
         """Half of a digit with half of another, or one upon the other."""
-        (first, label), (second, other) = self.any_digit(), self.any_digit()
-        while label == other:
-            second, other = self.any_digit()
+        first, label = self.any_digit()
+        second, _ = self.any_digit(without=(label,))
         how, half, mixed = self.rng.random(), pictures.SIDE // 2, first.copy()
         if how < 0.7:
             part = np.s_[half:] if how < 0.35 else np.s_[:, half:]
@@ -132,9 +127,7 @@ class Shapes:
 
     def turned(self) -> np.ndarray:
         """A digit that is none when it is mirrored, or turned by a right angle."""
-        pixels, label = self.any_digit()
-        while label in UPRIGHT:
-            pixels, label = self.any_digit()
+        pixels, _ = self.any_digit(without=UPRIGHT)
         changed = np.ascontiguousarray(pixels[:, ::-1] if self.rng.random() < 0.5 else np.rot90(pixels))
         return self.redrawn(changed) if self.rng.random() < 0.5 else changed
 
@@ -158,10 +151,10 @@ def examples(digits: data.Images) -> data.Images:
 def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(description=__doc__)
     parser.add_data()
-    arguments: argparse.Namespace = parser.parse_args(argv)
+    data_dir = parser.parse_args(argv).data
     device = devices.prepare("cpu")
     mnist = data.get_dataset(network.HANDWRITING)
-    digits, held_out = data.split(data.load(network.HANDWRITING, arguments.data, "train"), HELD_OUT, 0)
+    digits, held_out = data.split(data.load(network.HANDWRITING, data_dir, "train"), HELD_OUT, 0)
     data.DATASETS[NAME] = dataclasses.replace(mnist, classes=CLASSES)
     changes = {"dataset": NAME, "epochs": 4, "keep": 1.0, "label_smoothing": 0.0, **AUGMENTATION}
     trainer = Trainer(recipes.get_recipe("under5k", **changes), 0, device, examples(digits))
