@@ -139,6 +139,8 @@ def main(argv: list[str] | None = None) -> int:
     if not arguments.pictures:
         parser.error("which picture? make predict IMAGE=my.png, or python -m deployment.predict my.png")
     reader, predictions, done = network.find(arguments.run), unread_predictions(arguments.pictures), []
+    if arguments.run is None and reader.path.parent == results.RECORDS:
+        print(f"{reader.name} reads, of the committed networks: there is no run of your own yet", file=sys.stderr)
     width, count = max(len(each["file"]) for each in predictions), len(predictions)
     cv2.setNumThreads(1)  # pictures side by side take less time than parts of one
     with (

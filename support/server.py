@@ -15,8 +15,8 @@ PORTS = range(8000, 8100)  # of which the first free one is taken
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder's files, and no lists of them; a browser asks again after a new build. Types are what they are whatever the system
-    says: a browser refuses modules of another type."""
+    """Serves a folder's files, and no lists of them; a browser asks again after a new build. Types are what they are
+    whatever the system says: a browser refuses modules of another type."""
 
     extensions_map = mimetypes.MimeTypes().types_map[True]  # Python's own
 
