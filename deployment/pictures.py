@@ -60,7 +60,7 @@ def digits(picture: np.ndarray, network: Network) -> list[Digit]:
     """The digits in a picture, uint8 [H, W, 3]: of the ways to divide its ink, the likeliest."""
     page = strokes.find(picture)
     labels, found = rows.find(printed.without(page.mask, page.ink))
-    refuse_what_is_no_digit([part for row in found for group in row for part in group])
+    refuse_what_is_no_digit([rows.union(group) for row in found for group in row])
     digits: list[Digit] = []
     for row in found:
         read_row = [digit for group in row for digit in likeliest(page.ink, labels, group, network)]

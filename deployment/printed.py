@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from deployment.sheet import shrink
-from deployment.strokes import FEW_PIXELS, connected, disc, odd, stroke_width
+from deployment.strokes import FEW_PIXELS, Piece, connected, disc, odd, stroke_width
 
 SIDE = 400  # pixels, longer side of the picture in which lines are looked for
 THICKEST = 0.02  # of the longer side: no ruling is thicker
@@ -36,10 +36,20 @@ def without_rulings(mask: np.ndarray) -> np.ndarray:
     long = [piece.labels for piece in pieces if piece.touches_edge(mask.shape) and piece.length >= least]
     if max(mask.shape) < FEW_PIXELS or not long:
         return mask
-    rest = mask & ~lines(np.isin(labels, long), np.ones_like(mask), COVERED, thickest)
+    rulings = lines(np.isin(labels, long), np.ones_like(mask), COVERED, thickest)
+    rest = mask & ~rulings
     if rest.sum() < 0.01 * mask.sum():  # a digit that fills its picture
         return mask
-    return bridged(rest, mask, 2 * thickest)
+    labels, pieces = connected(rest)
+    beside = cv2.dilate(rulings.astype(np.uint8), disc(odd(thickest))) > 0
+    walls = [piece.labels for piece in pieces if is_wall(beside[piece.place], piece)]
+    walls = np.isin(labels, walls if 1 < len(walls) < len(pieces) else [])  # one may be a 1
+    return bridged(rest & ~walls, mask & ~walls, 2 * thickest)
+
+
+def is_wall(beside: np.ndarray, piece: Piece) -> bool:
+    """Whether a piece goes straight from one ruling to another: `beside` is what is near to any, bool [h, w]."""
+    return piece.width < 0.15 * piece.height and beside[0].any() and beside[-1].any() and not beside.all(1).all()
 
 
 def bridged(rest: np.ndarray, mask: np.ndarray, width: float) -> np.ndarray:
