@@ -135,7 +135,7 @@ class Shapes:
 def fitted(ink: np.ndarray) -> np.ndarray:
     """Ink, uint8 [H, W], as a network sees it: uint8 [28, 28]."""
     content = pictures.trimmed(ink.astype(np.float32) / 255)
-    return np.rint(255 * pictures.fitted(content, pictures.BOX, True)).astype(np.uint8)
+    return pictures.fitted(content, pictures.BOX, True)
 
 
 def examples(digits: data.Images) -> data.Images:

@@ -37,7 +37,7 @@ def folder(tmp_path):
 
 
 def call(capsys, *words):
-    status = predict.main([*map(str, words)])
+    status = predict.main([*map(str, words), "--run", str(results.RECORDS / "default.onnx")])
     return status, *capsys.readouterr()
 
 
@@ -151,7 +151,7 @@ def test_a_row_is_a_line_with_the_probability_of_each_digit(folder, capsys):
 
 
 def test_where_it_is_unsure_it_says_so_with_its_two_best_guesses(folder, capsys, monkeypatch):
-    monkeypatch.setattr(network.Network, "is_sure", lambda self, pixels, read: read.max(1) > 1)
+    monkeypatch.setattr(network.Network, "is_sure", lambda self, pixels, read, doubt=0.0: read.max(1) > 1)
     _, output, _ = call(capsys, folder / "2.png")
     assert re.search(r"  \?   7 +\d+\.\d %   \d +\d+\.\d %\n$", output)
     _, output, _ = call(capsys, folder / "2.png", "--json")
