@@ -125,7 +125,7 @@ def test_a_summary_draws_the_accuracies_and_the_most_confident_mistakes(two_epoc
     assert "\n  x-axis epoch 1 --> 2\n" in chart
     assert chart.endswith(f"\n  line {accuracies}")
     model, state = checkpoint.load_model(two_epochs)
-    evaluation = evaluate.evaluate(model, mnist[1], tuple(state["classes"]))
+    evaluation = evaluate.evaluate_run(model, state, mnist[1])
     worst = evaluation.misclassified[:5]
     captions = "".join(evaluate.format_mistake(evaluation.mistake(index)) for index in worst)
     assert "".join(drawn.splitlines()[0].split()) == "".join(captions.split())
