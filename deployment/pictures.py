@@ -84,7 +84,7 @@ def likeliest(ink: np.ndarray, labels: np.ndarray, group: rows.Group, network: N
         reached = [(best[start][0] + costs[number], [*best[start][1], number]) for number, start in ways]
         best.append(min(reached, default=(np.inf, [])))
     chosen, parts = best[-1][1], [*runs.values()]
-    sure = network.is_sure(pixels[chosen], probabilities[chosen], CUT if len(chosen) > 1 else 0.0)
+    sure = network.is_sure(pixels[chosen], probabilities[chosen], CUT) if len(chosen) > 1 else is_sure[chosen]
     each = zip(chosen, sure.tolist(), strict=True)
     return [Digit(pixels[one], parts[one], probabilities[one], is_sure, "") for one, is_sure in each]
 

@@ -121,9 +121,8 @@ def cut(part: Piece, labels: np.ndarray) -> Group:
     """A part cut along straight lines that cross little ink; `labels` [H, W] gets a new one for each piece."""
     mask = np.isin(labels[part.place], part.labels)
     y, x = np.indices(mask.shape)
-    places = np.rint(x + SLANTS[:, None, None] * (y - part.height / 2)).astype(
-        int
-    )  # [slants, h, w], at half the height
+    # [slants, h, w]: the column in which a cut through a pixel crosses half the height.
+    places = np.rint(x + SLANTS[:, None, None] * (y - part.height / 2)).astype(int)
     crossed = [np.bincount(np.clip(each[mask], 0, part.width), minlength=part.width + 1) for each in places]
     apart, most, cuts = 0.1 * part.height, CROSSED * stroke_width(mask) + 1, {}
     for slant, place in np.stack(np.unravel_index(np.argsort(crossed, None, "stable"), np.shape(crossed)), 1).tolist():
