@@ -64,8 +64,7 @@ show-augmentation: requirements.txt ## training images as RECIPE shows them to t
 
 ##@ use
 predict: $(TO_READ) ## the digits in IMAGE, any picture of some; no training needed
-	@$(BEST_RUN) && $(PYTHON) -m deployment.predict $(if $(IMAGE),"$(IMAGE)") $${run:+--run "$$run"} \
-		$(call yes,JSON,json) $(call yes,SHOW,show)
+	@$(BEST_RUN) && $(PYTHON) -m deployment.predict $(if $(IMAGE),"$(IMAGE)") $${run:+--run "$$run"} $(call yes,JSON,json)
 export: $(TO_EXPORT) ## the best run as ONNX, safetensors and a C header, verified
 	@$(BEST_RUN) && $(PYTHON) -m deployment.export $${run:+"$$run"} $(call flags,DATA:data)
 demo: $(TO_READ) requirements-deploy.txt ## a page on which one draws, and networks read

@@ -1,12 +1,12 @@
 """Predict: a network reads pictures of one's own.
 
-    python -m deployment.predict my.png [more files, folders, "*.jpg", -] [--run RUN] [--json] [--show]
+    python -m deployment.predict my.png [more files, folders, "*.jpg", -] [--run RUN] [--json]
 
 prints a line for each picture: the file and its text, with the probability of each digit; for a single one, its three
 most probable classes. `?` is where the network is not sure. Without --run the best finished run reads, or else the best
-committed network. In a terminal it shows what the network saw; --show writes that as files; --json prints a list of
-objects with `file`, and either `text`, `digits` [{class, probabilities {class: share}, box [x, y, width, height]}] and
-`unsure`, or `error`. Exit status 1 when a picture could not be read; the others are read all the same.
+committed network. In a terminal it shows what the network saw; --json prints a list of objects with `file`, and either
+`text`, `digits` [{class, probabilities {class: share}, box [x, y, width, height]}] and `unsure`, or `error`. The exit
+status is 1 when a picture could not be read; the others are read all the same.
 """
 
 import concurrent.futures
@@ -17,7 +17,6 @@ import json
 import os
 import shlex
 import sys
-from pathlib import Path
 from typing import Any
 
 from support import MAX_BYTES, UserError, cli, files
@@ -30,7 +29,6 @@ import results
 from deployment import network, picture_files, pictures
 
 BEST, GUESSES = 3, 2  # probabilities in a line, and where it is not sure
-ENLARGED = 10  # times: what was seen, as a file
 SHOWN = 14  # columns of a digit in a terminal, each of 2 × 2 pixels
 BLOCKS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"  # by which of the four have ink
 STANDARD_INPUT = "-"
@@ -85,12 +83,6 @@ def predict(reader: network.Network, prediction: Prediction) -> tuple[Prediction
     return prediction, np.hstack([digit.pixels for digit in digits])
 
 
-def write_seen(seen: np.ndarray, path: str) -> None:
-    """Write what the network saw, enlarged, as PNG."""
-    enlarged = np.kron(seen, np.ones((ENLARGED, ENLARGED), np.uint8))
-    files.replace_file(path, cv2.imencode(".png", enlarged)[1].tobytes())
-
-
 def in_blocks(seen: np.ndarray, columns: int) -> list[str]:
     """What the network saw as lines of block characters, as many digits side by side as there are columns for."""
     ink = seen > 96
@@ -122,8 +114,6 @@ def report(prediction: Prediction, seen: np.ndarray | None, width: int) -> None:
         cli.warn(printable(prediction["error"]), "predict.py")
         return
     lines = [line(prediction, width)]
-    if "seen" in prediction:
-        lines.append(f"{'':{width}}  seen as {prediction['seen']}")
     if sys.stdout.isatty():
         lines += in_blocks(seen, cli.columns())
     print("\n".join(lines), flush=True)
@@ -134,7 +124,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("pictures", nargs="*", metavar="PICTURE", help="a file, folder or pattern, or - (make: IMAGE=)")
     parser.add_argument("--run", type=results.find_run, help="the run that reads (default: the best finished one)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--show", action="store_true", help="write what the network saw")
     arguments = parser.parse_args(argv)
     if not arguments.pictures:
         parser.error("which picture? make predict IMAGE=my.png, or python -m deployment.predict my.png")
@@ -148,12 +137,8 @@ def main(argv: list[str] | None = None) -> int:
         contextlib.closing(pool.map(functools.partial(predict, reader), predictions)) as reads,
     ):
         progress = tqdm(reads, total=count, unit=" pictures", leave=False, disable=None if count > 1 else True)
-        for number, (prediction, seen) in enumerate(progress, 1):
+        for prediction, seen in progress:
             done.append(prediction)
-            if arguments.show and seen is not None:
-                stem = Path(prediction["file"]).stem.strip(STANDARD_INPUT) or "input"
-                prediction["seen"] = str(results.RUNS / reader.name / "predictions" / f"{number:03}-{stem}.png")
-                write_seen(seen, prediction["seen"])
             if not arguments.json:
                 with tqdm.external_write_mode():
                     report(prediction, seen, width)

@@ -227,7 +227,7 @@ show-model RECIPE=mine                       -m reporting.rules mine
 check-model                                  -m reporting.rules default --check all
 evaluate SEED=3                              run=$(PYTHON results.py --seed 3 ) && PYTHON -m reporting.evaluation $run
 check-results RUN=there MINIMUM=99           run=there && PYTHON verdict.py $run --minimum 99
-predict "IMAGE=a b" SHOW=1 JSON=0            run= && PYTHON -m deployment.predict a b ${run:+--run $run} --show
+predict "IMAGE=a b" JSON=1                   run= && PYTHON -m deployment.predict a b ${run:+--run $run} --json
 export RECIPE=fast                           run=$(PYTHON results.py --recipe fast ) && PYTHON
 demo "RUNS=a b" PORT=8080                    run= && PYTHON -m deployment.demo ${run:+$run} a b --port 8080
 demo RECIPE=fast                             run=$(PYTHON results.py --recipe fast ) && PYTHON -m deployment.demo

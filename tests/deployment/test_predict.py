@@ -11,7 +11,6 @@ from support import cli
 import drawings
 import numpy as np
 import pytest
-from PIL import Image
 from test_pictures import content, seven
 
 import results
@@ -64,16 +63,6 @@ def test_json_is_for_programs(folder, capsys):
     assert list(right["probabilities"]) == list("0123456789")
     assert wrong["error"].startswith(f"{folder / 'notes.txt'} is ")
     assert set(wrong) == {"file", "error"}
-
-
-def test_what_the_network_saw_is_written(folder, capsys, tmp_path):
-    _, output, _ = call(capsys, folder / "a seven.JPG", folder / "2.png", "--show")
-    paths = re.findall(r"seen as (.*\.png)", output)
-    assert paths == [str(results.RUNS / "default" / "predictions" / name) for name in ("001-a seven.png", "002-2.png")]
-    seen = np.asarray(Image.open(paths[0]))
-    assert seen.shape == (280, 280)
-    assert seen.max() == 255
-    assert seen[:, 0].max() == 0
 
 
 @pytest.mark.parametrize(
