@@ -4,8 +4,7 @@
 
 builds a folder, and serves it to this machine alone until Ctrl-C. The folder is a static site that works under any
 path: onnxruntime-web, fetched by npm once and checked by its SHA-256 sums, runs each network in the page. Without RUN
-it has every finished run that was exported, else the best run; and always the networks of the records. A build that
-fails leaves the last one whole.
+it has the best finished run; and always the networks of the records. A build that fails leaves the last one whole.
 """
 
 import gzip
@@ -33,23 +32,9 @@ RUNTIME_SHA256 = {  # of the files in its folder dist that the page needs
 
 
 def choose(named: list[Path]) -> list[Network]:
-    """The networks of a demo: those of the runs named, else of all in results/ that were exported, else of the best
-    run; then the committed ones. Warns of runs that are damaged. Raises UserError for a named one that is, for a run
-    without test accuracy, and for two of one name."""
-    finished = [run for run, result in results.usable_runs(results.RUNS) if "final_test_accuracy" in result]
-    exported = [run for run in finished if (run / "export").is_dir()]
-    own = []
-    for run in named or exported or finished[:1]:
-        try:
-            own.append(network.find(run))
-        except UserError as error:
-            if named:
-                raise
-            cli.warn(error)
-    own.sort(key=lambda each: -each.facts["accuracy"])
-    for each in own:
-        if each.facts["holdout"]:
-            raise UserError(f"{each.name} is a hold-out run, without test accuracy: train without HOLDOUT")
+    """The networks of a demo: those of the runs named, else that of the best run; then the committed ones. Raises
+    UserError for a run that cannot be read with, and for two of one name."""
+    own = [network.find(run) for run in named] or [network.find()]
     names = [each.name for each in own]
     if len(set(names)) < len(names):
         raise UserError(f"two of the runs {', '.join(names)} have one name: the page tells them apart by it")

@@ -81,7 +81,7 @@ async function read(asked) {
   const last = digits.findIndex(({ last }) => last === paper.strokes.length - 1);
   shown = Math.min(picked ?? Math.max(last, 0), digits.length - 1);
   paint(find("seen"), digits[shown]?.picture);
-  find("source").textContent = mistake ? `test image ${mistake.index}` : "what it sees";
+  find("source").textContent = mistake ? `image ${mistake.index}` : "what it sees";
   if (!isReady()) return;
   const judged = await judgements(asked, digits.map(({ picture }) => picture));
   if (asked !== run) return;

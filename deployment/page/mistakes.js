@@ -27,12 +27,13 @@ export class Mistakes {
   }
 
   /** Show those of a run, from the first; nothing where they were not recorded. */
-  set({ misclassified, images }, mistakes = []) {
+  set({ misclassified, images, holdout }, mistakes = []) {
     Object.assign(this, { list: mistakes, at: 0, open: false });
+    const all = `${images.toLocaleString("en")} ${holdout ? "held-out" : "test"} images`;
     const some = misclassified > mistakes.length ? `, here the ${mistakes.length} most confident` : "";
     this.find("#total").textContent = misclassified
-      ? `It reads ${misclassified.toLocaleString("en")} of ${images.toLocaleString("en")} test images wrong${some}.`
-      : `It reads all ${images.toLocaleString("en")} test images right.`;
+      ? `It reads ${misclassified.toLocaleString("en")} of ${all} wrong${some}.`
+      : `It reads all ${all} right.`;
     this.find("#leaf").hidden = !mistakes.length;
     this.section.hidden = misclassified > 0 && !mistakes.length;
     this.write();
@@ -60,7 +61,7 @@ export class Mistakes {
     const { index, predicted, confidence, pixels } = this.current;
     paint(this.find("#mistake"), decode(pixels));
     this.find("#place").textContent = `${this.at + 1} of ${this.list.length}`;
-    this.find("#index").textContent = `test image ${index}`;
+    this.find("#index").textContent = `image ${index}`;
     const facts = { "true class": this.current.true, "read as": `${predicted}, ${percent(confidence)}` };
     this.find("dl").replaceChildren(
       ...Object.entries(facts).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]),

@@ -13,7 +13,7 @@ export function folder({ name }) {
 export function showRun(section, run, rules = []) {
   const { accuracy, accuracy_ci95: interval, epochs, record } = run;
   const figures = {
-    [`of ${number(run.images)} test images; 95 % interval ${range(interval)}`]: percents(accuracy),
+    [`of ${number(run.images)} ${run.holdout ? "held-out" : "test"} images; 95 % interval ${range(interval)}`]: percents(accuracy),
     parameters: number(run.parameters),
     [`epoch${epochs > 1 ? "s" : ""}, ${run.seconds.toFixed(1)} s of training`]: epochs,
   };

@@ -38,7 +38,7 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-SECOND = "second run #2"  # of other classes, and with a report
+SECOND = "second run #2"  # of other classes, held out, and with a report
 PATIENCE = 120_000  # milliseconds that a page on a busy machine may take
 
 
@@ -75,7 +75,7 @@ def site(trained, mnist_folder, tmp_path_factory):
     demo.main([str(trained), "--data", str(mnist_folder), "--out", str(built), "--build-only"])
     second, listed = shutil.copytree(built / "runs" / "first", built / "runs" / SECOND), facts_of(built)
     (second / "report.html").write_text("<!doctype html><link rel=icon href=data:,>the report")
-    others = {"name": SECOND, "classes": data.DATASETS["fashion-mnist"].classes, "reads_digits": False}
+    others = {"name": SECOND, "classes": data.DATASETS["fashion-mnist"].classes, "reads_digits": False, "holdout": True}
     listed["runs"].insert(1, listed["runs"][0] | others | {"files": ["page.json", "report.html"]})
     files.write_json(built / "runs.json", listed)
     return built
@@ -176,18 +176,17 @@ def test_a_folder_is_replaced_whole_or_not_at_all_and_only_a_demos(runtime, tmp_
 
 @pytest.fixture
 def exported(monkeypatch, tmp_path):
-    """Makes a run of an accuracy in results/, and has network.find give it without an export."""
-    monkeypatch.setattr(results, "RUNS", tmp_path)
+    """Makes a run, and has network.find give it without an export."""
     monkeypatch.setattr(network, "records", lambda: [SimpleNamespace(name="default"), SimpleNamespace(name="fast")])
     found = {}
 
-    def find(run):
+    def find(run=None):
         if run not in found:
             raise UserError(f"{run} could not be exported")
         return found[run]
 
-    def make(name, accuracy, holdout=False):
-        found[tmp_path / name] = SimpleNamespace(name=name, facts={"accuracy": accuracy, "holdout": holdout})
+    def make(name, is_best=False):
+        found[None if is_best else tmp_path / name] = SimpleNamespace(name=name)
         return tmp_path / name
 
     monkeypatch.setattr(network, "find", find)
@@ -198,27 +197,21 @@ def names(*runs):
     return [each.name for each in demo.choose(list(runs))]
 
 
-def test_the_runs_that_are_named_come_best_first_and_the_records_after_them(exported, inject):
-    worse, better, held_out = exported("worse", 99.0), exported("fast", 99.1), exported("held out", 99.9, True)
-    assert names(worse, better) == ["fast", "worse", "default"]
+def test_the_runs_that_are_named_come_first_and_the_records_after_them(exported, inject):
+    mine, fast = exported("mine"), exported("fast")
+    assert names(mine, fast) == ["mine", "fast", "default"]
     with pytest.raises(UserError, match="have one name"):
-        demo.choose([better, better])
+        demo.choose([fast, fast])
     inject("run that cannot be shown")
-    with pytest.raises(UserError, match="hold-out run, without test accuracy"):
-        demo.choose([held_out])
     with pytest.raises(UserError, match="gone could not be exported"):
-        demo.choose([worse.with_name("gone")])
+        demo.choose([mine.with_name("gone")])
 
 
-def test_without_names_the_exported_runs_are_taken_else_the_best(exported, monkeypatch, tmp_path):
+def test_without_names_the_best_run_is_taken_else_the_best_record(exported):
+    exported("mine", is_best=True)
+    assert names() == ["mine", "default", "fast"]
+    exported("default", is_best=True)
     assert names() == ["default", "fast"]
-    runs = [exported(name, 99.5 - place) for place, name in enumerate(["best", "second", "third"])]
-    usable = [(run, {"final_test_accuracy": 99}) for run in runs] + [(tmp_path / "held out", {})]
-    monkeypatch.setattr(results, "usable_runs", lambda folder: iter(usable))
-    assert names() == ["best", "default", "fast"]
-    for name in ("second", "third", "held out"):
-        (tmp_path / name / "export").mkdir(parents=True)
-    assert names() == ["second", "third", "default", "fast"]
 
 
 def test_the_runtime_is_fetched_once_and_again_when_it_is_damaged(runtime, monkeypatch, inject, capsys):
@@ -522,6 +515,7 @@ def test_a_run_is_chosen_and_stays_chosen(visit, trained):
         wait_for(page, "nothing drawn yet")
         assert page.locator("#hint").inner_text() == "Draw a picture"
         assert page.url.endswith(f"#{quote(SECOND)}")
+        assert "of 10,000 held-out images" in page.locator("#facts").inner_text()
     page.go_back()
     page.locator("#bars", has_text="9").wait_for()
     wait_for(page, "nothing drawn yet")
