@@ -11,7 +11,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from support import UserError, cli
+from support import UserError, cli, server
 
 import numpy as np
 from PIL import Image
@@ -76,12 +76,12 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"no browser was found: install one of {', '.join(BROWSERS)}")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         demo.build(network.records(), data_dir, Path(folder) / "site")
-        server = demo.listen(Path(folder) / "site", 0)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        listening = server.listen(Path(folder) / "site", 0)
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
         page = playwright.chromium.launch(executable_path=browser).new_page(viewport=VIEWPORT)
-        page.goto(f"http://{demo.ADDRESS}:{server.server_port}/")
+        page.goto(f"http://{server.ADDRESS}:{listening.server_port}/")
         record(page)
-        server.shutdown()
+        listening.shutdown()
     print(DOCS / "demo.webp", DOCS / "demo.png", sep="\n")
 
 
