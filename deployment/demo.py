@@ -50,11 +50,9 @@ def fetch_runtime(data_dir: Path) -> Path:
 
 def source() -> str | None:
     """The address of the project's repository on the web: git's remote `origin`. None where there is none."""
-    try:
-        words = ["git", "-C", str(cli.ROOT), "remote", "get-url", "origin"]
-        named = re.fullmatch(REMOTE, subprocess.run(words, capture_output=True, text=True).stdout.strip())
-    except OSError:  # no git
-        return None
+    command = "git remote get-url origin"  # by a shell, whose output is empty where there is no git
+    said = subprocess.run(command, shell=True, cwd=cli.ROOT, capture_output=True, text=True).stdout
+    named = re.fullmatch(REMOTE, said.strip())
     return f"https://{named[1]}/{named[2]}" if named else None
 
 
@@ -109,14 +107,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--build-only", action="store_true", help="build the folder, and serve nothing")
     parser.add_data()
     arguments = parser.parse_args(argv)
-    networks = choose(arguments.runs)
-    # The port is taken before the build, which takes longer.
-    listening = None if arguments.build_only else server.listen(arguments.out, arguments.port)
-    build(networks, arguments.data, arguments.out)
-    if listening:
-        server.serve(listening)
-    else:
+    build(choose(arguments.runs), arguments.data, arguments.out)
+    if arguments.build_only:
         print(arguments.out)
+    else:
+        server.serve(server.listen(arguments.out, arguments.port))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """A web server of a folder, to this machine alone."""
 
+import contextlib
 import functools
 import http.server
 import mimetypes
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -53,10 +53,7 @@ def listen(folder: Path, port: int | None) -> Server:
 
 
 def serve(server: Server) -> None:
-    """Serve until Ctrl-C, which is how a server ends."""
-    try:
+    """Serve until Ctrl-C or SIGTERM, which is how a server ends."""
+    with contextlib.suppress(KeyboardInterrupt):
         print(f"http://{ADDRESS}:{server.server_port}/  (Ctrl-C ends)", flush=True)
         server.serve_forever()
-    except KeyboardInterrupt as stop:
-        if stop.args not in ((), (signal.SIGINT,)):
-            raise

@@ -147,8 +147,6 @@ def test_the_source_is_what_gits_remote_names_without_who_may_write_there(monkey
     for remote, expected in remotes.items():
         monkeypatch.setattr(demo.subprocess, "run", lambda *_, said=remote, **__: SimpleNamespace(stdout=said + "\n"))
         assert demo.source() == expected
-    monkeypatch.setattr(demo.subprocess, "run", Mock(side_effect=FileNotFoundError("git")))
-    assert demo.source() is None
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all_and_only_a_demos(runtime, tmp_path, monkeypatch, inject):
