@@ -9,11 +9,12 @@ whatever goes wrong in decoding it is a UserError of one line.
 
 import glob
 import io
+import os
 import re
 import warnings
 from pathlib import Path
 
-from support import UserError, files
+from support import UserError
 
 import cv2
 import numpy as np
@@ -23,30 +24,26 @@ MAX_MEGAPIXELS = 50
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "PPM")
 NOT_PICTURES = {  # what a content that could not be decoded begins with, and what it is
-    rb"\Z": "empty: expected a picture, such as PNG or JPEG",
-    rb"%PDF-": "a PDF: save the page as PNG or JPEG",
-    rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)": "HEIC, a format of phones: save it as JPEG or PNG",
-    rb"\s*(?i:<\?xml|<svg|<!doctype|<html)": "a page or a drawing in text: save it as PNG",
-    rb"[\t\n\r -~]{16}": "text, not a picture: expected PNG, JPEG or another still picture",
-    rb"": "no picture that can be read (damaged, or of an unknown format): save it anew as PNG or JPEG",
+    rb"\Z": "empty",
+    rb"%PDF-": "a PDF",
+    rb"....ftyp(hei|hev|mif)": "HEIC, a format of phones",
+    rb"[\t\n\r -~]{16}": "text, or a drawing in text such as SVG",
+    rb"": "damaged, or of an unknown format",
 }
 
 
-def paths(named: Path) -> list[Path]:
-    """The files that a person means by a name: itself, the pictures directly in a folder, what a pattern matches,
-    2.png before 10.png. Raises UserError where there is none."""
-    with files.told(named, "could not be looked at"):
-        if named.is_dir():
-            suffixes = {suffix for suffix, form in Image.registered_extensions().items() if form in FORMATS}
-            suffixes |= {".mpo", ".heic", ".heif"}  # the first as JPEG; the rest so that nobody wonders where they are
-            matching = [path for path in named.iterdir() if path.suffix.lower() in suffixes and path.name[0] != "."]
-        else:
-            matching = [named] if named.exists() else map(Path, glob.glob(str(named), recursive=True))
-        matching = [path for path in matching if not path.is_dir()]
-    if not matching:
-        expected = "expected a file, a pattern, or a folder with files such as .png and .jpg directly in it"
-        raise UserError(f"there {'are no pictures in' if named.exists() else 'is no'} {named}: {expected}")
-    return sorted(matching, key=lambda path: re.sub("[0-9]+", lambda number: number[0].zfill(255), str(path)))
+def paths(name: str) -> list[str]:
+    """The files that a person means by a name: the pictures directly in a folder, or what a pattern matches, 2.png
+    before 10.png; else itself."""
+    named = Path(os.path.expanduser(name))
+    if os.path.isdir(named):
+        suffixes = {suffix for suffix, form in Image.registered_extensions().items() if form in FORMATS}
+        suffixes |= {".mpo", ".heic", ".heif"}  # the first as JPEG; the rest so that nobody wonders where they are
+        matching = [path for path in named.glob("[!.]*") if path.suffix.lower() in suffixes]
+    else:
+        matching = [named] if os.path.exists(named) else glob.glob(str(named), recursive=True)
+    files = [str(path) for path in matching if not os.path.isdir(path)]
+    return sorted(files, key=lambda path: re.sub("[0-9]+", lambda number: number[0].zfill(255), path)) or [str(named)]
 
 
 def colours(content: bytes) -> np.ndarray:
@@ -61,18 +58,16 @@ def colours(content: bytes) -> np.ndarray:
         raise
     except Exception as error:  # damage has no end of kinds: struct.error, SyntaxError, zlib.error, MemoryError, …
         kind = next(kind for start, kind in NOT_PICTURES.items() if re.match(start, content, re.DOTALL))
-        raise UserError(f"is {kind}") from error
+        raise UserError(f"is {kind}: expected a still picture, such as PNG or JPEG") from error
 
 
 def refuse_large_or_several(image: Image.Image) -> None:
     """Raise UserError for a picture that is too large or is several, by its header."""
     megapixels = image.width * image.height / 1e6
     if megapixels > MAX_MEGAPIXELS:
-        most = f"at most {MAX_MEGAPIXELS} are read"
-        raise UserError(f"has {megapixels:,.0f} megapixels, {most}: scale it down, or cut out the digit")
+        raise UserError(f"has {megapixels:,.0f} megapixels, at most {MAX_MEGAPIXELS} are read: scale it down")
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # of a phone's MPO the first is the photograph
-        several = f"{image.n_frames} {'pages' if image.format == 'TIFF' else 'frames'}"
-        raise UserError(f"has {several}: one still picture is read: save a single frame or page of it as PNG or JPEG")
+        raise UserError(f"has {image.n_frames} frames or pages, one is read: save a single one as PNG or JPEG")
 
 
 def flattened(image: Image.Image) -> np.ndarray:

@@ -12,10 +12,9 @@ status is 1 when a picture could not be read; the others are read all the same.
 import concurrent.futures
 import contextlib
 import functools
-import glob
 import json
 import os
-import shlex
+import re
 import sys
 from typing import Any
 
@@ -36,48 +35,40 @@ STANDARD_INPUT = "-"
 Prediction = dict[str, Any]  # of a picture, as --json prints it
 
 
-def unread_predictions(words: list[str]) -> list[Prediction]:
-    """The file of each picture that the command line names, in its order, or an error. A word that is no file may be
-    several, as make hands on IMAGE="a.png b.png"; quotes keep what has spaces together."""
-    predictions = []
+def named_files(words: list[str]) -> list[str]:
+    """The files that the words of a command line name, in their order. A word that is none may be several, as make
+    hands on IMAGE="scans/ 'my seven.jpg'": quotes keep a name together."""
+    names = []
     for word in words:
-        parts = [word]
-        if not cli.path(word).exists() and not glob.glob(str(cli.path(word))):
-            with contextlib.suppress(ValueError):  # a quote without its other half
-                parts = shlex.split(word) or parts
-        for part in parts:
-            try:
-                paths = [part] if part == STANDARD_INPUT else picture_files.paths(cli.path(part))
-                predictions += [{"file": str(path)} for path in paths]
-            except UserError as error:
-                predictions.append({"file": part, "error": str(error)})
-    return predictions
+        is_one = os.path.exists(picture_files.paths(word)[0])
+        parts = [word] if is_one else map("".join, re.findall(r"'(.+?)'|(\S+)", word))
+        names += [path for part in parts for path in picture_files.paths(part)]
+    return names
 
 
 def content(file: str) -> bytes:
     """What a file holds, or standard input. Raises UserError where that cannot be read, or is too much."""
+    if os.path.isdir(file):
+        raise UserError(f"there are no pictures in {file}: expected files such as .png and .jpg directly in it")
     read = sys.stdin.buffer.read(MAX_BYTES + 1) if file == STANDARD_INPUT else files.read(file, MAX_BYTES + 1)
     if len(read) > MAX_BYTES:
         raise UserError(f"{file} has more than {MAX_BYTES >> 20} MB: scale it down, or cut out the digits")
     return read
 
 
-def predict(reader: network.Network, prediction: Prediction) -> tuple[Prediction, np.ndarray | None]:
-    """(a complete prediction; what the network saw, uint8 [28, 28 × digits]) or (one with an error; None)."""
-    if "error" in prediction:
-        return prediction, None
-    file = prediction["file"]
+def predict(reader: network.Network, file: str) -> tuple[Prediction, np.ndarray | None]:
+    """(the prediction for a picture; what the network saw, uint8 [28, 28 × digits]) or (an error; None)."""
     try:
         digits = pictures.read(content(file), "standard input" if file == STANDARD_INPUT else file, reader)
     except UserError as error:
-        return prediction | {"error": str(error)}, None
+        return {"file": file, "error": str(error)}, None
     each, text = [], ""
     for digit in digits:
         probabilities = dict(zip(reader.classes, digit.probabilities.tolist(), strict=True))
         best = max(probabilities, key=probabilities.get)
         each.append({"class": best, "probabilities": probabilities, "box": digit.box})
         text += digit.before + (best if digit.is_sure else "?")
-    prediction = prediction | {"text": text, "digits": each, "unsure": not all(digit.is_sure for digit in digits)}
+    prediction = {"file": file, "text": text, "digits": each, "unsure": not all(digit.is_sure for digit in digits)}
     if len(each) == 1:
         prediction |= {key: each[0][key] for key in ("class", "probabilities")}
     return prediction, np.hstack([digit.pixels for digit in digits])
@@ -113,10 +104,8 @@ def report(prediction: Prediction, seen: np.ndarray | None, width: int) -> None:
     if seen is None:
         cli.warn(printable(prediction["error"]), "predict.py")
         return
-    lines = [line(prediction, width)]
-    if sys.stdout.isatty():
-        lines += in_blocks(seen, cli.columns())
-    print("\n".join(lines), flush=True)
+    blocks = in_blocks(seen, cli.columns()) if sys.stdout.isatty() else []
+    print(line(prediction, width), *blocks, sep="\n", flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -125,19 +114,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--run", type=results.find_run, help="the run that reads (default: the best finished one)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)
-    if not arguments.pictures:
+    names = named_files(arguments.pictures)
+    if not names:
         parser.error("which picture? make predict IMAGE=my.png, or python -m deployment.predict my.png")
-    reader, predictions, done = network.find(arguments.run), unread_predictions(arguments.pictures), []
+    reader, width, done = network.find(arguments.run), max(map(len, names)), []
     if arguments.run is None and reader.path.parent == results.RECORDS:
         print(f"{reader.name} reads, of the committed networks: there is no run of your own yet", file=sys.stderr)
-    width, count = max(len(each["file"]) for each in predictions), len(predictions)
     cv2.setNumThreads(1)  # pictures side by side take less time than parts of one
     with (
         concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
-        contextlib.closing(pool.map(functools.partial(predict, reader), predictions)) as reads,
+        contextlib.closing(pool.map(functools.partial(predict, reader), names)) as reads,
     ):
-        progress = tqdm(reads, total=count, unit=" pictures", leave=False, disable=None if count > 1 else True)
-        for prediction, seen in progress:
+        # In a terminal, where it takes longer than a second.
+        for prediction, seen in tqdm(reads, total=len(names), unit=" pictures", leave=False, disable=None, delay=1):
             done.append(prediction)
             if not arguments.json:
                 with tqdm.external_write_mode():

@@ -213,7 +213,7 @@ REFUSED = {
     "shade": (content(Image.fromarray(SHADE)), "no digit"),
     "specks": (content(seven((60, 40), width=1).resize((6, 4)).crop((-80, -60, 100, 80))), "no digit"),
     "an empty file": (b"", "is empty"),
-    "text": (b"not a picture\n" * 20, "is text, not a picture"),
+    "text": (b"not a picture\n" * 20, "is text"),
     "PDF": (b"%PDF-1.7\n...", "PDF"),
     "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
     "100 megapixels": (png(10_000, 10_000), "100 megapixels, at most 50"),
@@ -222,8 +222,8 @@ REFUSED = {
     "GIF": (animation("GIF"), "2 frames"),
     "WebP": (animation("WEBP"), "2 frames"),
     "APNG": (animation("PNG"), "2 frames"),
-    "pages": (animation("TIFF"), "2 pages"),
-    "half a PNG": (content(seven())[:400], "damaged|no picture"),
+    "pages": (animation("TIFF"), "2 frames or pages"),
+    "half a PNG": (content(seven())[:400], "damaged"),
     "half a JPEG": (content(seven(), "JPEG")[:900], "damaged"),
 }
 
