@@ -60,10 +60,9 @@ def build(networks: list[Network], data_dir: Path, out: Path) -> None:
     """Build the static site of these networks into `out`, in the place of an earlier one.
 
     Raises UserError where `out` holds something else, and where something is missing that cannot be made."""
-    runtime = fetch_runtime(data_dir)
+    runtime, (script, binary) = fetch_runtime(data_dir), RUNTIME_SHA256
     with files.told(out, "could not be built"):
-        is_demo = (out / "runs.json").is_file() and (out / "vendor").is_dir()
-        if not is_demo and out.exists() and (out.is_file() or any(out.iterdir())):
+        if out.exists() and not (out / "vendor" / script).exists() and any(out.iterdir()):
             raise UserError(f"{out} is no demo, and would be replaced: name another folder with --out (make: OUT=)")
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
@@ -71,14 +70,12 @@ def build(networks: list[Network], data_dir: Path, out: Path) -> None:
             (site / "vendor").mkdir(parents=True)
             for path in [*PAGE.iterdir(), PICTURE]:
                 shutil.copyfile(path, site / path.name)
-            script, binary = RUNTIME_SHA256
             shutil.copyfile(runtime / script, site / "vendor" / script)
             content = files.read(runtime / binary)  # packed to a quarter, whatever a server does
             (site / "vendor" / f"{binary}.packed").write_bytes(gzip.compress(content, 6, mtime=0))
             runs = [add_network(each, site / "runs" / each.name) for each in networks]
             add_network(network.detector(), site / "detector")
-            facts = {"source": source(), "runtime_bytes": len(content), "runs": runs}
-            files.write_json(site / "runs.json", facts)
+            files.write_json(site / "runs.json", {"source": source(), "runtime_bytes": len(content), "runs": runs})
             if out.exists():
                 out.rename(Path(temporary) / "old")
             site.rename(out)
@@ -93,8 +90,7 @@ def add_network(each: Network, place: Path) -> dict[str, Any]:
     beside = each.path.with_name("page.json"), each.path.parent.parent / "report.html"
     copied = [Path(shutil.copyfile(path, place / path.name)).name for path in beside if path.is_file()]
     facts = {"name": each.name, "reads_digits": each.reads_digits, "layers": described, "files": copied}
-    record = results.load_record(each.name) if each.path.parent == results.RECORDS else {}
-    if record:
+    if each.path.parent == results.RECORDS and (record := results.load_record(each.name)):
         facts["record"] = {key: record[key] for key in ("mean", "mean_ci95")} | {"seeds": len(record["runs"])}
     return each.facts | facts
 

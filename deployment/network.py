@@ -50,19 +50,14 @@ class Network:
             values = {key: json.loads(value) for key, value in texts.items() if key not in TEXTS}
             self.facts: dict[str, Any] = texts | values
             self.classes: list[str] = self.facts["classes"]
+            self.reads_digits: bool = self.facts["dataset"] == HANDWRITING  # strokes, whatever drew them
         except Exception as error:  # onnxruntime's errors have no base of their own
             raise UserError(f"{path} is no network of this program: make export writes one") from error
 
-    @property
-    def reads_digits(self) -> bool:
-        """Whether it reads handwriting: strokes, whatever they were drawn with."""
-        return self.facts["dataset"] == HANDWRITING
-
     def read(self, pixels: np.ndarray) -> np.ndarray:
         """Probabilities, float32 [N, classes], of images, uint8 [N, 28, 28]."""
-        parts = [pixels[start : start + BATCH_IMAGES, None] for start in range(0, len(pixels), BATCH_IMAGES)]
-        read = [self.session.run(["probabilities"], {"pixels": part})[0] for part in parts]
-        return np.concatenate([np.zeros((0, len(self.classes)), np.float32), *read])
+        parts = np.split(pixels[:, None], range(BATCH_IMAGES, len(pixels), BATCH_IMAGES))
+        return np.concatenate([self.session.run(["probabilities"], {"pixels": part})[0] for part in parts])
 
     def is_sure(self, pixels: np.ndarray, probabilities: np.ndarray, doubt: float = 0.0) -> np.ndarray:
         """Whether it is sure of what it read, bool [N]: the sureness is above a bound that comes from held-out images,
@@ -100,10 +95,9 @@ def find(run: Path | None = None) -> Network:
     """The network of a run, or of an ONNX file. Without one that of the best finished run, else of the best record.
     Raises UserError where there is none."""
     run = run or next((path for path, _ in results.usable_runs(results.RUNS)), None)
-    if not run:
-        for network in records():
-            return network
-        raise UserError(f"no finished run in {results.RUNS}, and no network in {results.RECORDS}: make train")
+    if not run and (committed := records()):
+        return committed[0]
+    run = run or results.best_run()  # which tells that there is none
     record = results.RECORDS / f"{run.name.removesuffix('-seed0')}.onnx"
     if record.exists() and not run.exists():
         return Network(record)

@@ -71,7 +71,7 @@ def test_without_a_run_the_best_record_reads_and_a_run_that_was_not_trained_here
     with pytest.raises(UserError, match=r"no results.json in .*default-seed1: make train"):
         network.find(place / "default-seed1")
     (place / "records" / "default.onnx").unlink()
-    with pytest.raises(UserError, match=r"no finished run in .*, and no network in .*: make train"):
+    with pytest.raises(UserError, match=r"no finished run with checkpoints in .*: make train"):
         network.find()
 
 
