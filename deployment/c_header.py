@@ -1,9 +1,10 @@
-"""The network as one C99 header, for microcontrollers: mnist20k.h, and what it computes when it is compiled.
+"""The network as C99, for microcontrollers: the header mnist20k.h, a folder firmware/ around it that builds and tests
+itself, and what it computes when it is compiled.
 
-`write` makes the header of an ONNX file, quantized with calibration images. `measured` compiles it, as strictly as it
-will have to pass, and runs it on images. Of what exists, nothing makes one self-contained C99 file with int8 weights:
-onnx2c and emx-onnx-cgen keep float weights and buffers, emlearn's networks and TinyMaix need a library of their own,
-ExecuTorch and TensorFlow Lite Micro a C++ runtime. So one step is written here, as loops over tables.
+`write` makes them of an ONNX file, quantized with calibration images. `measured` compiles the firmware, as strictly as
+it will have to pass, and runs it on images. Of what exists, nothing makes one self-contained C99 file with int8
+weights: onnx2c and emx-onnx-cgen keep float weights and buffers, emlearn's networks and TinyMaix need a library of
+their own, ExecuTorch and TensorFlow Lite Micro a C++ runtime. So one step is written here, as loops over tables.
 """
 
 import shutil
@@ -18,79 +19,107 @@ import jinja2
 import numpy as np
 
 from deployment.onnx_format import Unavailable
-from deployment.quantize import ACTIVATION_LIMIT, TABLE_SIZE, WEIGHT_LIMIT, Graph, Step
+from deployment.quantize import TABLE_SIZE, WEIGHT_LIMIT, Array, Graph
 
-TEMPLATE, MEASURE = (Path(__file__).with_name(name) for name in ("mnist20k.h.jinja", "measure.c"))
+FIRMWARE = Path(__file__).with_name("firmware")
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 COMPILERS = ("cc", "gcc", "clang")
+FRACTION_BITS = 8  # of an activation, before it is rounded
 
 
 def literals(values: Any) -> str:
-    """Numbers as a C array's, sixteen a line; floats to the last bit."""
-    texts = [str(value) if isinstance(value, int) else f"{np.float32(value):#.9g}f" for value in values]
-    return "\n".join(f"    {', '.join(texts[start : start + 16])}," for start in range(0, len(texts), 16))
+    """Integers as a C array's, sixteen a line."""
+    return "\n".join(f"    {', '.join(map(str, values[i : i + 16]))}," for i in range(0, len(values), 16))
 
 
-def quantized(values: np.ndarray, limit: int = WEIGHT_LIMIT) -> tuple[list[int], np.ndarray]:
-    """(integers up to the limit, the scale of each output channel) of weights [out, in, height, width]."""
-    largest = np.abs(values.reshape(len(values), -1)).max(1)
-    scale = np.where(largest > 0, largest, 1).astype(np.float64) / limit
-    integers = np.rint(values / scale[:, None, None, None]).astype(int)
-    return integers.transpose(0, 2, 3, 1).reshape(-1).tolist(), scale
+def fixed_point(values: Array) -> tuple[list[int], int]:
+    """(integers, shift): values times 2 to the power of the shift, the largest with 30 bits."""
+    shift = int(np.clip(30 - np.frexp(np.abs(values).max())[1], 15, 62))
+    return np.rint(np.ldexp(values, shift)).clip(-(2**31), 2**31 - 1).astype(int).tolist(), shift
 
 
-def row(graph: Graph, step: Step, tables: list[list[int]]) -> dict[str, Any]:
-    """A step for the template: its scales are those of the integers that it reads and writes. Its table is added to
-    `tables` where it is a new one."""
-    first, second = (graph.steps[name] for name in (step.inputs[0], step.inputs[-1]))
-    (weight, scale), unit, middle, gain, table = quantized(step.weight), step.scale, 0, 1.0, 0
-    if step.table is not None:
-        integers, (table_scale,) = quantized(step.table.reshape(1, -1, 1, 1), ACTIVATION_LIMIT)
-        unit, middle, gain = 2 * step.reach / (TABLE_SIZE - 1), TABLE_SIZE // 2, table_scale / step.scale
-        tables += [integers] if integers not in tables else []
-        table = f"mnist20k_table_{tables.index(integers)}"
-    return {
-        "places": [first.offset, second.offset, step.offset],
-        "shapes": [*first.shape, *step.shape, *step.places, step.groups],
-        "bounds": [round(max(step.low / step.scale, -step.limit)), round(min(step.high / step.scale, step.limit))],
-        "combine": f"'{step.combine}'" if step.combine else 0,
-        "second_stride": second.shape[0] if second.shape == step.shape else 0,
-        "windows": [np.ravel(step.window).tolist(), np.ravel(step.pool).tolist()],
-        "weight": weight,
-        "factor": step.factor * first.scale * scale / unit,
-        "shift": step.shift / unit + np.full(len(scale), middle),
-        "table": table,
-        "scales": [second.scale / (unit if step.combine == "+" else 1), gain],
-    }
+def arrays(graph: Graph) -> dict[str, list]:
+    """The arrays of the header by name: the steps' scales are those of the integers that they read and write."""
+    weights, channels, tables, steps = [], [], [], []
+    for step in filter(lambda step: step.inputs, graph.steps.values()):
+        first, second = (graph.steps[name] for name in (step.inputs[0], step.inputs[-1]))
+        scale = np.maximum(np.abs(step.weight).max((1, 2, 3)), 1e-30) / WEIGHT_LIMIT  # of each channel
+        unit, middle, table = step.scale, 0, -1
+        if step.table is not None:
+            integers = np.rint(step.table / step.scale).astype(int).tolist()
+            unit, middle = 2 * step.reach / (TABLE_SIZE - 1), TABLE_SIZE // 2
+            tables += [integers] if integers not in tables else []
+            table = tables.index(integers)
+        factors = step.factor * first.scale * scale / unit
+        factors = factors * second.scale * 2**15 if step.combine == "*" else factors
+        added = second.scale / unit if step.combine == "+" else 0
+        (*multipliers, second_multiplier), shift = fixed_point(np.append(factors, added) * 2**FRACTION_BITS)
+        biases = np.rint(np.broadcast_to(step.shift / unit + middle, scale.shape) * 2**FRACTION_BITS)
+        second_stride = second.shape[0] if second.shape == step.shape else 0
+        steps.append(
+            {
+                "places": [first.offset, second.offset, step.offset, len(weights), len(channels)],
+                "shapes": [*first.shape, *step.shape, *step.places, step.groups],
+                "bounds": [
+                    round(max(step.low / step.scale, -step.limit)),
+                    round(min(step.high / step.scale, step.limit)),
+                ],
+                "windows": [np.ravel(step.window).tolist(), np.ravel(step.pool).tolist()],
+                "combination": [
+                    table,
+                    f"'{step.combine}'" if step.combine else 0,
+                    second_stride,
+                    shift,
+                    second_multiplier,
+                ],
+            }
+        )
+        weights += np.rint(step.weight / scale[:, None, None, None]).astype(int).transpose(0, 2, 3, 1).ravel().tolist()
+        channels += zip(multipliers, biases.clip(-(2**31), 2**31 - 1).astype(int).tolist(), strict=True)
+    return {"weights": weights, "channels": channels, "tables": tables, "steps": steps}
 
 
-def write(path: Path | str, content: bytes, calibration: np.ndarray, title: str, classes: list[str]) -> dict[str, int]:
-    """Write the header of an ONNX file's content; {what: bytes} of weights, tables and buffer. `calibration` are
-    training images, bytes [N, 1, H, W]. Raises Unavailable for a network with an operator that it does not have."""
-    graph, tables = Graph(content, calibration), []
-    rows = [row(graph, step, tables) for step in graph.steps.values() if step.inputs]
-    sizes = {
-        "weight_bytes": sum(len(each["weight"]) for each in rows),
-        "table_bytes": sum(8 * len(each["factor"]) for each in rows) + 2 * TABLE_SIZE * len(tables),
+def write(
+    path: Path, content: bytes, calibration: Array, digits: dict[int, Array], title: str, classes: list[str]
+) -> dict[str, int]:
+    """Write the header of an ONNX file's content, and the folder firmware/ beside it; {figure: its value}.
+    `calibration` are training images, bytes [N, 1, H, W], and `digits` {class index: bytes [1, H, W]} what the
+    self-test reads. Raises Unavailable for a network with an operator that has no step."""
+    graph = Graph(content, calibration)
+    facts = arrays(graph)
+    figures = {
+        "constant_bytes": len(facts["weights"]) + 8 * len(facts["channels"]) + 2 * TABLE_SIZE * len(facts["tables"]),
         "buffer_bytes": 2 * graph.buffer_size,
+        "multiply_adds": graph.multiply_adds,
     }
-    template = jinja2.Template(TEMPLATE.read_text(encoding="utf-8"), keep_trailing_newline=True)
-    maps = {"image": graph.steps["pixels"], "logits": graph.steps[graph.output]}
-    text = template.render(title=title, classes=classes, steps=rows, tables=tables, literals=literals, **maps, **sizes)
-    files.replace_file(path, text.encode())
-    return sizes
+    facts |= figures | {
+        "title": title,
+        "classes": classes,
+        "literals": literals,
+        "fraction_bits": FRACTION_BITS,
+        "one": 2**FRACTION_BITS,
+    }
+    facts["digits"] = {label: pixels.ravel().tolist() for label, pixels in digits.items()}
+    image, logits = graph.steps["pixels"], graph.steps[graph.output]
+    for source in FIRMWARE.iterdir():
+        template = jinja2.Template(source.read_text(encoding="utf-8"), keep_trailing_newline=True)
+        text = template.render(facts, image=image, logits=logits)
+        files.replace_file(path.parent / "firmware" / source.name.removesuffix(".jinja"), text.encode())
+    files.replace_file(path, files.read(path.parent / "firmware" / path.name))
+    return figures
 
 
-def measured(path: Path, pixels: np.ndarray, num_classes: int) -> tuple[np.ndarray, dict[str, float]]:
-    """(probabilities [N, num_classes], {"microseconds_per_image"}) of a header, compiled with warnings as errors, for
-    bytes [N, 1, H, W]. Raises UserError where it does not compile, Unavailable without a compiler."""
-    source = [MEASURE, f"-I{path.parent.resolve()}", f"-DPIXELS={pixels[0].size}", f"-DCLASSES={num_classes}"]
+def measured(path: Path, pixels: Array, num_classes: int) -> tuple[Array, dict[str, Any]]:
+    """(probabilities [N, num_classes], {"self_test_passed", "microseconds_per_image"}) of the firmware beside a header,
+    compiled with warnings as errors, for bytes [N, 1, H, W]. Raises UserError where it does not compile, Unavailable
+    without a compiler."""
     with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "measure"
-        compile_c("-O3", *source, "-o", program)
-        ended = subprocess.run([program], input=pixels.tobytes(), capture_output=True, check=True)
+        program = Path(folder) / "selftest"
+        compile_c("-O3", *(path.parent / "firmware" / name for name in ("main.c", "network.c")), "-o", program)
+        passed = subprocess.run([program], capture_output=True).returncode == 0
+        ended = subprocess.run([program, "-"], input=pixels.tobytes(), capture_output=True, check=True)
     probabilities = np.frombuffer(bytearray(ended.stdout), np.float32).reshape(-1, num_classes)
-    return probabilities, {"microseconds_per_image": float(ended.stderr)}
+    return probabilities, {"self_test_passed": passed, "microseconds_per_image": float(ended.stderr.split()[0])}
 
 
 def compile_c(*arguments: Any) -> None:

@@ -2,7 +2,8 @@
 
     python -m deployment.export [results/default-seed0] [--data data] [--quick]   the best finished run if none is named
 
-writes model.onnx, model.safetensors, config.json, README.md (the card) and mnist20k.h into the run's folder export/.
+writes model.onnx, model.safetensors, config.json, README.md (the card), mnist20k.h, and firmware/, which builds and
+tests itself, into the run's folder export/.
 Every format then reads all images that the run was evaluated on: ONNX must say the same as the checkpoint, with logits
 within 1e-4, safetensors exactly the same, and the header, in 8-bit weights, read one image in 200 otherwise at most.
 What was found is printed and written to export.json; exit status 1 when a format falls short. One that this network or
@@ -14,6 +15,7 @@ model.onnx, and page.json with the verdict and the mistakes that the page shows.
 import base64
 import dataclasses
 import hashlib
+import shutil
 import statistics
 import timeit
 from collections.abc import Callable
@@ -31,7 +33,7 @@ import results
 import verdict
 from deployment import c_header, network, onnx_format, safetensors_format
 from deployment.onnx_format import Unavailable
-from evaluate import Evaluation, evaluate, evaluate_run, load_images
+from evaluate import Evaluation, evaluate, evaluate_run, load_images, load_tested
 from verdict import Rule, format_rules
 
 LOGITS_TOLERANCE = {"model.onnx": 1e-4, "model.safetensors": 0.0}
@@ -47,11 +49,12 @@ class Run:
     no checkpoint."""
 
     def __init__(self, run_dir: Path, data_dir: Path):
+        self.data_dir = data_dir
         self.folder, _ = checkpoint.locate(run_dir)
         self.result = results.load_finished(self.folder)
         model, self.state = checkpoint.load_model(self.folder)
         self.model = model.to(memory_format=torch.contiguous_format)
-        self.training, self.images = load_images(self.state, data_dir, torch.device("cpu"))
+        self.images = load_tested(self.state, data_dir, "cpu")
         self.reference = evaluate_run(model, self.state, self.images)
 
     def facts(self) -> dict[str, Any]:
@@ -122,10 +125,15 @@ def read_by_header(run: Run, path: Path) -> tuple[Tensor, dict[str, float]]:
     onnx_path = path.with_name("model.onnx")
     if not onnx_path.exists():
         raise Unavailable(f"it is made of {onnx_path.name}")
-    classes, calibration = run.state["classes"], run.training.pixels[:CALIBRATION_IMAGES].numpy()
+    classes, pixels = run.state["classes"], run.images.pixels.numpy()
+    training, _ = load_images(run.state, run.data_dir, torch.device("cpu"))
+    right = (run.reference.predictions == run.images.labels).nonzero().flatten()
+    surest = right[run.reference.confidences[right].argsort()].tolist()
+    digits = {int(run.images.labels[index]): pixels[index] for index in surest}  # of each class the last, the surest
     title = f"{run.folder.name}: {len(classes)} classes of {run.state['recipe']['dataset']}"
-    sizes = c_header.write(path, files.read(onnx_path), calibration, title, classes)
-    probabilities, figures = c_header.measured(path, run.images.pixels.numpy(), len(classes))
+    content, calibration = files.read(onnx_path), training.pixels[:CALIBRATION_IMAGES].numpy()
+    sizes = c_header.write(path, content, calibration, digits, title, classes)
+    probabilities, figures = c_header.measured(path, pixels, len(classes))
     return torch.from_numpy(probabilities).log(), figures | sizes
 
 
@@ -143,9 +151,10 @@ def compared(path: Path, logits: Tensor, figures: dict[str, float], reference: E
         passed = count == 0 and within <= LOGITS_TOLERANCE[path.name]
         more = f"logits within {within:.1e}" if within else "logits equal"
     else:
-        passed = count <= OTHERWISE_TOLERANCE * len(reference.labels)
-        constant = figures["weight_bytes"] + figures["table_bytes"]
-        more = f"{constant / 1000:.1f} kB of constants, {figures['buffer_bytes'] / 1000:.1f} kB of memory"
+        passed = count <= OTHERWISE_TOLERANCE * len(reference.labels) and figures["self_test_passed"]
+        constant, memory = figures["constant_bytes"] / 1000, figures["buffer_bytes"] / 1000
+        more = f"{constant:.1f} kB of constants, {memory:.1f} kB of memory"
+        more += "" if figures["self_test_passed"] else "; its self-test fails"
     alike = f"{count} read otherwise" if count else "all read alike"
     time_size = f"{figures['microseconds_per_image']:.0f} µs per image; {len(content) / 1000:.1f} kB"
     return entry, Rule(path.name, f"{evaluation.accuracy:.2f} %, {alike}; {more}; {time_size}", passed)
@@ -156,6 +165,7 @@ def export(run: Run) -> tuple[dict[str, Any], list[Rule]]:
     be had."""
     torch.set_num_threads(1)  # for the times of one image
     entries, rules = {}, []
+    shutil.rmtree(run.folder / "export" / "firmware", ignore_errors=True)
     for name, read in FORMATS.items():
         path = run.folder / "export" / name
         path.unlink(missing_ok=True)  # of other weights

@@ -73,6 +73,11 @@ class Step:
         return int(np.prod(self.shape))
 
     @property
+    def multiply_adds(self) -> int:
+        """For one image; those at padding, which are left out, too."""
+        return int(self.weight.size * np.prod(self.shape[1:]) * np.prod(self.pool.size))
+
+    @property
     def scale(self) -> float:
         """What the map's integers are multiplied by to be activations."""
         return max(HEADROOM * self.largest, 1e-6) / self.limit
@@ -103,12 +108,15 @@ class Graph:
             step = (Graph.function if is_function else OPERATORS[node.op_type])(self, node, inputs, attributes)
             self.add(node.output[0], step, node)
         self.buffer_size = place_maps(self.steps, self.output)
+        self.multiply_adds = sum(step.multiply_adds for step in self.steps.values())
 
     def add(self, name: str, step: Step, node: NodeProto) -> None:
         """Add a step whose map has the shape and the range of what a node makes."""
         first, output = self.steps[step.inputs[0]], node.output[0]
         first.limit = min(first.limit, SUM_LIMIT // (WEIGHT_LIMIT * step.weight[0].size))  # sums have 32 bits
         step.shape, step.largest = self.shape(output), float(self.values[output].max())
+        if step.table is not None:  # in the map's own units
+            step.largest = np.abs(step.table).max() / HEADROOM
         self.steps[name] = step
 
     def session(self, nodes: Iterable[NodeProto], source: onnx.ValueInfoProto) -> onnxruntime.InferenceSession:
@@ -283,12 +291,16 @@ def window_of(node: NodeProto, attributes: Attributes, size: Any) -> Window:
 
 
 def place_maps(steps: dict[str, Step], output: str) -> int:
-    """Give every map, the largest first, the lowest place in the buffer where nothing lies while it is in use; how long
-    the buffer is."""
-    made = {name: index for index, name in enumerate(steps)}
+    """Give every map the lowest place in the buffer where nothing lies while it is in use, those first that are in use
+    when most is (Pisarchyk & Lee, arXiv 2001.03288: greedy by breadth); how long the buffer is."""
+    made = {name: moment for moment, name in enumerate(steps)}
     last_read = {name: made[reader] for reader, step in steps.items() for name in step.inputs} | {output: len(steps)}
+    lives = {name: slice(made[name], last_read[name] + 1) for name in steps}
+    breadth = np.zeros(len(steps) + 1, int)
+    for name, life in lives.items():
+        breadth[life] += steps[name].size
     placed: list[str] = []
-    for name in sorted(steps, key=lambda name: -steps[name].size):
+    for name in sorted(steps, key=lambda name: (sorted(breadth[lives[name]])[::-1], steps[name].size), reverse=True):
         step = steps[name]
         others = [steps[each] for each in placed if made[each] <= last_read[name] and made[name] <= last_read[each]]
         for other in sorted(others, key=lambda other: other.offset):

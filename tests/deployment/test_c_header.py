@@ -1,9 +1,12 @@
-"""The C header computes what ONNX computes, whatever the network is made of."""
+"""The C header computes what ONNX computes, whatever the network is made of, and its folder builds and tests itself."""
 
+import itertools
+import os
 import re
 import shutil
 import subprocess
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -11,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from deployment import c_header, network, onnx_format, quantize
+from deployment import c_header, network, onnx_format, pictures, quantize
 from deployment.onnx_format import Unavailable
 from model import ARCHITECTURES, Normalize, build
 
@@ -20,6 +23,23 @@ pytestmark = pytest.mark.process
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, c_header.COMPILERS)), reason=f"no C compiler: none of {', '.join(c_header.COMPILERS)}"
 )
+
+
+FIT_PICTURES = """
+#include <stdio.h>
+#include "fit.h"
+
+int main(void)
+{
+    static uint8_t ink[SIDE * SIDE], pixels[784];
+    while (fread(ink, 1, sizeof ink, stdin) == sizeof ink) {
+        if (!fit(ink, SIDE, SIDE, pixels))
+            return 1;
+        fwrite(pixels, 1, sizeof pixels, stdout);
+    }
+    return 0;
+}
+"""
 
 
 class Everything(nn.Module):
@@ -85,9 +105,15 @@ def exported(model, folder):
     return (folder / "model.onnx").read_bytes()
 
 
+def write(folder, content, pixels):
+    """The header's figures, of a self-test with ten of the images."""
+    digits, classes = dict(enumerate(pixels[:10])), list("0123456789")
+    return c_header.write(folder / "mnist20k.h", content, pixels, digits, "a test", classes)
+
+
 def compared(content, pixels, folder):
     """(probabilities by ONNX, by C) of images."""
-    c_header.write(folder / "mnist20k.h", content, pixels, "a test", list("0123456789"))
+    write(folder, content, pixels)
     expected = network.session(content).run(["probabilities"], {"pixels": pixels})[0]
     return expected, c_header.measured(folder / "mnist20k.h", pixels, 10)[0]
 
@@ -129,26 +155,115 @@ def test_sums_stay_within_32_bits(tmp_path):
 @needs_compiler
 def test_the_header_compiles_strictly_in_several_files_and_allocates_nothing(mnist, tmp_path):
     path, model, pixels = tmp_path / "mnist20k.h", build("default", 10), mnist[0].pixels[:50].numpy()
-    sizes = c_header.write(path, exported(deployable(model, mnist), tmp_path), pixels, "t", ["a"] * 10)
+    figures = write(tmp_path, exported(deployable(model, mnist), tmp_path), pixels)
     text = path.read_text()
     assert re.findall(r"#include (.*)", text) == ["<stdint.h>"]
     assert not re.search(r"\b(malloc|calloc|free|printf|exp|expf|double)\(", text)
     assert "static inline int mnist20k_predict(const uint8_t pixels[784], float probabilities[10])" in text
-    weights = [module.weight.numel() for module in model.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
-    lengths = list(map(int, re.findall(r"int8_t mnist20k_weight_\d+\[(\d+)\]", text)))
-    assert sizes["weight_bytes"] == sum(lengths)
-    assert lengths == [1, *weights[:-1], weights[-1] // 10 * 2 * 2, weights[-1]]  # a copy of the image; the mean
-    assert sizes["weight_bytes"] + sizes["table_bytes"] < 35_000
-    assert sizes["buffer_bytes"] < 30_000
-    objects = [tmp_path / "one.o", tmp_path / "two.o"]
-    for each in objects:
-        c_header.compile_c(f"-DENTRY={each.stem}", "-c", c_header.MEASURE, f"-I{tmp_path}", "-o", each)
+    weights = sum(module.weight.numel() for module in model.modules() if isinstance(module, (nn.Conv2d, nn.Linear)))
+    assert f"int8_t mnist20k_weights[{1 + weights + 24 * 2 * 2}]" in text  # a copy of the image; the mean
+    assert weights < figures["constant_bytes"] < 35_000
+    assert figures["buffer_bytes"] < 30_000
+    assert 30 * weights < figures["multiply_adds"] < 100 * weights  # a weight is used at many places
+    constants = '-DMNIST20K_CONST=__attribute__((section(".elsewhere")))'
+    for name in ("one", "two"):
+        source = f'#include "mnist20k.h"\nint {name}(const uint8_t *pixels);\n'
+        source += f"int {name}(const uint8_t *pixels) {{ return mnist20k_predict(pixels, 0); }}\n"
+        (tmp_path / f"{name}.c").write_text(source)
+        c_header.compile_c("-O2", constants, "-c", tmp_path / f"{name}.c", "-o", tmp_path / f"{name}.o")
+        assert b".elsewhere" in (tmp_path / f"{name}.o").read_bytes()
     (tmp_path / "main.c").write_text(
-        "int one(const unsigned char *, float *), two(const unsigned char *, float *);\n"
-        "int main(void) { static unsigned char pixels[784]; return one(pixels, 0) != two(pixels, 0); }\n"
+        "int one(const unsigned char *), two(const unsigned char *);\n"
+        "int main(void) { static unsigned char pixels[784]; return one(pixels) != two(pixels); }\n"
     )
-    c_header.compile_c(*objects, tmp_path / "main.c", "-o", tmp_path / "both")
+    c_header.compile_c(*(tmp_path / name for name in ("one.o", "two.o", "main.c")), "-o", tmp_path / "both")
     assert subprocess.run([tmp_path / "both"]).returncode == 0  # NULL where no probabilities are wanted
+
+
+@pytest.fixture
+def firmware(mnist, tmp_path):
+    """The folder of an untrained network that tells whether its ten digits are read as it reads them."""
+    content, pixels = exported(deployable(build("default", 10), mnist), tmp_path), mnist[1].pixels[:300].numpy()
+    logits = network.session(rounded(content)).run(["logits"], {"pixels": pixels})[0]
+    margins = -np.diff(np.sort(logits)[:, -2:]).ravel()
+    digits = {int(logits[index].argmax()): pixels[index] for index in margins.argsort()[::-1]}
+    c_header.write(tmp_path / "mnist20k.h", content, pixels, digits, "a test", list("0123456789"))
+    return tmp_path / "firmware", len(digits)
+
+
+def make(folder, *arguments):
+    """(exit status, output) of make in the folder, with warnings as errors; without the calling make's flags."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "-C", folder, "CFLAGS=-O2 -Werror", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+@needs_compiler
+def test_the_folder_builds_and_its_self_test_fails_for_a_digit_that_is_read_otherwise(firmware):
+    folder, count = firmware
+    status, output = make(folder)
+    assert status == 0, output
+    ended = subprocess.run([folder / "selftest"], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, f"{count} of {count}\n")
+    path = folder / "digits.h"
+    label = re.search(r"\n    {(\d), {", path.read_text())[1]
+    path.write_text(path.read_text().replace(f"    {{{label}, {{", f"    {{{(int(label) + 1) % 10}, {{"))
+    assert make(folder)[0] == 0
+    ended = subprocess.run([folder / "selftest"], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (1, f"{count - 1} of {count}\n")
+
+
+@pytest.mark.skipif(
+    not all(map(shutil.which, ("arm-none-eabi-gcc", "qemu-system-arm"))),
+    reason="no C compiler for Cortex-M, or no machine: arm-none-eabi-gcc, qemu-system-arm",
+)
+def test_every_cortex_m_reads_the_digits_and_a_class_needs_no_floating_point(firmware):
+    folder, count = firmware
+    status, output = make(folder, "check", "size")
+    assert status == 0, output
+    assert output.count(f"{count} of {count}\n") == 6  # five of Cortex-M, and this machine
+    assert len(re.findall(r"[1-9]\d+ instructions per image", output)) == 5
+    assert len(re.findall(r"\d{5}\t +0\t +\d{4,5}\t", output)) == 5  # text, no data, bss
+    source = '#include "mnist20k.h"\nint f(const uint8_t *); int f(const uint8_t *p) { return mnist20k_predict(p, 0); }'
+    (folder / "class.c").write_text(source)
+    compiler = ["arm-none-eabi-gcc", "-O2", "-mthumb", "-mcpu=cortex-m0", "-c", "class.c"]
+    subprocess.run(compiler, cwd=folder, check=True)
+    symbols = subprocess.run(["arm-none-eabi-nm", "class.o"], cwd=folder, capture_output=True, text=True).stdout
+    assert " f\n" in symbols
+    assert not re.search("__aeabi_(f|d|i2|ui2)", symbols)
+
+
+@needs_compiler
+@pytest.mark.parametrize("side", [28, 64, 100, 301])
+def test_a_grey_picture_is_brought_to_what_the_network_reads_as_pictures_are(tmp_path, side):
+    """Within one grey level of pictures.fitted, where nothing has to be enlarged."""
+    (tmp_path / "main.c").write_text(FIT_PICTURES)
+    c_header.compile_c(f"-DSIDE={side}", f"-I{c_header.FIRMWARE}", tmp_path / "main.c", "-o", tmp_path / "main")
+    drawn, generator = np.zeros((30, side, side), np.uint8), np.random.default_rng(side)
+    for picture in drawn:
+        middle = generator.uniform(0.05, 0.95, (3, 2))
+        points = np.vstack([middle, generator.uniform(0, 0.1, 2), generator.uniform(0.85, 1, 2)]) * side
+        cv2.polylines(picture, [points.astype(int).reshape(-1, 1, 2)], False, 255, side // 12, cv2.LINE_AA)
+    ended = subprocess.run([tmp_path / "main"], input=drawn.tobytes(), capture_output=True, check=True)
+    fitted = np.frombuffer(ended.stdout, np.uint8).reshape(-1, 28, 28).astype(int)
+    expected = [pictures.fitted(pictures.trimmed(ink / np.float32(255)), 20, True) for ink in drawn]
+    assert np.abs(fitted - expected).max() <= 1
+    blank = subprocess.run([tmp_path / "main"], input=bytes(side * side), capture_output=True)
+    assert blank.returncode == 1
+
+
+def test_maps_lie_as_close_as_they_can():
+    """A chain of maps needs as much memory as its two largest neighbours."""
+    sizes = [784, 784, 676, 1152, 576, 512, 288, 192, 48, 10]
+    names = list(map(str, range(len(sizes))))
+    steps = {
+        name: quantize.Step(names[index - 1 : index] if index else [], (1, 1), np.ones(1), shape=(1, 1, size))
+        for index, (name, size) in enumerate(zip(names, sizes, strict=True))
+    }
+    assert quantize.place_maps(steps, names[-1]) == 676 + 1152
+    for first, second in itertools.pairwise(steps.values()):
+        assert first.offset + first.size <= second.offset or second.offset + second.size <= first.offset
 
 
 def test_without_a_compiler_the_line_says_what_to_install(monkeypatch):

@@ -15,6 +15,7 @@ import torch
 from made_up import put, run
 
 import checkpoint
+import data
 import results
 from deployment import c_header, export, network, safetensors_format
 from deployment.onnx_format import Unavailable
@@ -22,6 +23,7 @@ from deployment.onnx_format import Unavailable
 pytestmark = pytest.mark.process
 
 HAS_COMPILER = any(map(shutil.which, c_header.COMPILERS))
+needs_compiler = pytest.mark.skipif(not HAS_COMPILER, reason="no C compiler")
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,7 @@ def test_every_format_is_written_verified_and_recorded(exported, small_mnist):
     if HAS_COMPILER:  # of 500 images, a few that its rounding decides make it fall short
         passed["mnist20k.h"] = formats["mnist20k.h"]["read_otherwise"] <= 2
         assert formats["mnist20k.h"]["read_otherwise"] <= 5
+        assert formats["mnist20k.h"]["self_test_passed"]
     assert status == int(not all(passed.values()))
     for name, entry in formats.items():
         assert passed[name] == (f"✓ {name} " in output) != (f"✗ {name} " in output)
@@ -116,7 +119,24 @@ def test_a_network_without_a_header_keeps_the_other_formats(exported, small_mnis
     output, errors = capsys.readouterr()
     assert "warning: no mnist20k.h: it has no step for the operator Sin" in errors
     assert "mnist20k.h" not in output
-    assert not (exported[0] / "export" / "mnist20k.h").exists()  # nor one of other weights
+    assert not {"mnist20k.h", "firmware"} & {path.name for path in (exported[0] / "export").iterdir()}  # of old weights
+
+
+@needs_compiler
+def test_a_self_test_that_fails_is_told(exported, small_mnist, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(c_header, "FIRMWARE", shutil.copytree(c_header.FIRMWARE, tmp_path / "firmware"))
+    path = c_header.FIRMWARE / "main.c"
+    path.write_text(path.read_text().replace("label == digits", "label != digits"))
+    assert export.main([str(exported[0])]) == 1
+    assert re.search("✗ mnist20k.h .*; its self-test fails", capsys.readouterr().out)
+
+
+def test_what_reads_alone_is_exported_without_the_training_images(exported, small_mnist, monkeypatch):
+    load, path = data.load, exported[0] / "export" / "model.onnx"
+    path.unlink()
+    monkeypatch.setattr(data, "load", lambda name, folder, part, *device: {"test": load}[part](name, folder, part))
+    export.main([str(exported[0]), "--quick"])
+    assert path.exists()
 
 
 def test_what_cannot_be_exported_is_refused_by_name(tmp_path):
