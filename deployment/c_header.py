@@ -1,12 +1,12 @@
 """The network as C99, for microcontrollers: the header mnist20k.h, a folder firmware/ around it that builds and tests
 itself, and what it computes when it is compiled.
 
-`write` makes them of an ONNX file, quantized with calibration images. `measured` compiles the firmware, as strictly as
-it will have to pass, and runs it on images. Of what exists, nothing makes one self-contained C99 file with int8
-weights: onnx2c and emx-onnx-cgen keep float weights and buffers, emlearn's networks and TinyMaix need a library of
-their own, ExecuTorch and TensorFlow Lite Micro a C++ runtime. So one step is written here, as loops over tables.
+`write` makes them of an ONNX file, and `measured` runs them on images. Nothing else makes one self-contained C99 file
+with int8 weights: onnx2c and emx-onnx-cgen keep float weights and buffers, emlearn's networks and TinyMaix need a
+library of their own, ExecuTorch and TensorFlow Lite Micro a C++ runtime.
 """
 
+import math
 import shutil
 import subprocess
 import tempfile
@@ -24,12 +24,8 @@ from deployment.quantize import TABLE_SIZE, WEIGHT_LIMIT, Array, Graph
 FIRMWARE = Path(__file__).with_name("firmware")
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 COMPILERS = ("cc", "gcc", "clang")
-FRACTION_BITS = 8  # of an activation, before it is rounded
-
-
-def literals(values: Any) -> str:
-    """Integers as a C array's, sixteen a line."""
-    return "\n".join(f"    {', '.join(map(str, values[i : i + 16]))}," for i in range(0, len(values), 16))
+BYTES = {"weights": 1, "channels": 8, "tables": 2 * TABLE_SIZE, "steps": 80}  # of each
+FRACTION = 2**8  # parts of an activation, before it is rounded
 
 
 def fixed_point(values: Array) -> tuple[list[int], int]:
@@ -50,30 +46,17 @@ def arrays(graph: Graph) -> dict[str, list]:
             unit, middle = 2 * step.reach / (TABLE_SIZE - 1), TABLE_SIZE // 2
             tables += [integers] if integers not in tables else []
             table = tables.index(integers)
-        factors = step.factor * first.scale * scale / unit
-        factors = factors * second.scale * 2**15 if step.combine == "*" else factors
+        factors = step.factor * first.scale * scale / unit * (second.scale * 2**15 if step.combine == "*" else 1)
         added = second.scale / unit if step.combine == "+" else 0
-        (*multipliers, second_multiplier), shift = fixed_point(np.append(factors, added) * 2**FRACTION_BITS)
-        biases = np.rint(np.broadcast_to(step.shift / unit + middle, scale.shape) * 2**FRACTION_BITS)
+        (*multipliers, second_multiplier), shift = fixed_point(np.append(factors, added) * FRACTION)
+        biases = np.rint(np.broadcast_to(step.shift / unit + middle, scale.shape) * FRACTION)
         second_stride = second.shape[0] if second.shape == step.shape else 0
-        steps.append(
-            {
-                "places": [first.offset, second.offset, step.offset, len(weights), len(channels)],
-                "shapes": [*first.shape, *step.shape, *step.places, step.groups],
-                "bounds": [
-                    round(max(step.low / step.scale, -step.limit)),
-                    round(min(step.high / step.scale, step.limit)),
-                ],
-                "windows": [np.ravel(step.window).tolist(), np.ravel(step.pool).tolist()],
-                "combination": [
-                    table,
-                    f"'{step.combine}'" if step.combine else 0,
-                    second_stride,
-                    shift,
-                    second_multiplier,
-                ],
-            }
-        )
+        places = first.offset, second.offset, step.offset, len(weights), len(channels)
+        bounds = max(step.low / step.scale, -step.limit), min(step.high / step.scale, step.limit)
+        combination = table, f"'{step.combine}'" if step.combine else 0, second_stride, shift, second_multiplier
+        shapes = *first.shape, *step.shape, *step.places, step.groups
+        windows = (f"{{{', '.join(map(str, np.ravel(window)))}}}" for window in (step.window, step.pool))
+        steps.append([*places, *shapes, *map(round, bounds), *windows, *combination])
         weights += np.rint(step.weight / scale[:, None, None, None]).astype(int).transpose(0, 2, 3, 1).ravel().tolist()
         channels += zip(multipliers, biases.clip(-(2**31), 2**31 - 1).astype(int).tolist(), strict=True)
     return {"weights": weights, "channels": channels, "tables": tables, "steps": steps}
@@ -81,45 +64,37 @@ def arrays(graph: Graph) -> dict[str, list]:
 
 def write(
     path: Path, content: bytes, calibration: Array, digits: dict[int, Array], title: str, classes: list[str]
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Write the header of an ONNX file's content, and the folder firmware/ beside it; {figure: its value}.
     `calibration` are training images, bytes [N, 1, H, W], and `digits` {class index: bytes [1, H, W]} what the
     self-test reads. Raises Unavailable for a network with an operator that has no step."""
     graph = Graph(content, calibration)
-    facts = arrays(graph)
+    steps, facts = graph.steps.values(), arrays(graph)
     figures = {
-        "constant_bytes": len(facts["weights"]) + 8 * len(facts["channels"]) + 2 * TABLE_SIZE * len(facts["tables"]),
+        "constant_bytes": sum(size * len(facts[name]) for name, size in BYTES.items()),
         "buffer_bytes": 2 * graph.buffer_size,
-        "multiply_adds": graph.multiply_adds,
+        "multiply_adds": sum(each.weight.size * math.prod((*each.shape[1:], *each.pool.size)) for each in steps),
     }
-    facts |= figures | {
-        "title": title,
-        "classes": classes,
-        "literals": literals,
-        "fraction_bits": FRACTION_BITS,
-        "one": 2**FRACTION_BITS,
-    }
-    facts["digits"] = {label: pixels.ravel().tolist() for label, pixels in digits.items()}
-    image, logits = graph.steps["pixels"], graph.steps[graph.output]
+    facts |= figures | {"image": graph.steps["pixels"], "logits": graph.steps[graph.output], "fraction": FRACTION}
+    facts |= {"title": title, "classes": classes, "digits": digits}
     for source in FIRMWARE.iterdir():
         template = jinja2.Template(source.read_text(encoding="utf-8"), keep_trailing_newline=True)
-        text = template.render(facts, image=image, logits=logits)
+        text = template.render(facts)
         files.replace_file(path.parent / "firmware" / source.name.removesuffix(".jinja"), text.encode())
     files.replace_file(path, files.read(path.parent / "firmware" / path.name))
     return figures
 
 
-def measured(path: Path, pixels: Array, num_classes: int) -> tuple[Array, dict[str, Any]]:
-    """(probabilities [N, num_classes], {"self_test_passed", "microseconds_per_image"}) of the firmware beside a header,
-    compiled with warnings as errors, for bytes [N, 1, H, W]. Raises UserError where it does not compile, Unavailable
-    without a compiler."""
+def measured(path: Path, pixels: Array, num_classes: int) -> tuple[Array, bool]:
+    """(probabilities [N, num_classes] of bytes [N, 1, H, W], whether the self-test passes) by the firmware beside a
+    header, compiled with warnings as errors. Raises UserError where it does not compile, Unavailable without a
+    compiler."""
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "selftest"
         compile_c("-O3", *(path.parent / "firmware" / name for name in ("main.c", "network.c")), "-o", program)
-        passed = subprocess.run([program], capture_output=True).returncode == 0
+        tested = subprocess.run([program], capture_output=True)
         ended = subprocess.run([program, "-"], input=pixels.tobytes(), capture_output=True, check=True)
-    probabilities = np.frombuffer(bytearray(ended.stdout), np.float32).reshape(-1, num_classes)
-    return probabilities, {"self_test_passed": passed, "microseconds_per_image": float(ended.stderr.split()[0])}
+    return np.frombuffer(bytearray(ended.stdout), np.float32).reshape(-1, num_classes), tested.returncode == 0
 
 
 def compile_c(*arguments: Any) -> None:

@@ -7,18 +7,13 @@ tests itself, into the run's folder export/.
 Every format then reads all images that the run was evaluated on: ONNX must say the same as the checkpoint, with logits
 within 1e-4, safetensors exactly the same, and the header, in 8-bit weights, read one image in 200 otherwise at most.
 What was found is printed and written to export.json; exit status 1 when a format falls short. One that this network or
-this machine cannot have is left out, with a warning: ONNX of a network that torch cannot trace; the header then, too,
-without a C compiler, or with operators that it does not have. --quick writes what predict and demo need, unverified:
-model.onnx, and page.json with the verdict and the mistakes that the page shows.
+this machine cannot have is left out, with a warning. --quick writes what predict and demo need, unverified: model.onnx,
+and page.json with the verdict and the mistakes that the page shows.
 """
 
 import base64
 import dataclasses
-import hashlib
 import shutil
-import statistics
-import timeit
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +34,6 @@ from verdict import Rule, format_rules
 LOGITS_TOLERANCE = {"model.onnx": 1e-4, "model.safetensors": 0.0}
 OTHERWISE_TOLERANCE = 1 / 200  # of the images, which 8-bit weights may read otherwise
 CALIBRATION_IMAGES = 1000
-TIMES = 300
 MISTAKES = 60  # on the demo's page: more are not leafed through
 
 
@@ -49,13 +43,12 @@ class Run:
     no checkpoint."""
 
     def __init__(self, run_dir: Path, data_dir: Path):
-        self.data_dir = data_dir
-        self.folder, _ = checkpoint.locate(run_dir)
+        self.data_dir, (self.folder, _) = data_dir, checkpoint.locate(run_dir)
         self.result = results.load_finished(self.folder)
-        model, self.state = checkpoint.load_model(self.folder)
-        self.model = model.to(memory_format=torch.contiguous_format)
+        self.model, self.state = checkpoint.load_model(self.folder)
+        self.model.to(memory_format=torch.contiguous_format)
         self.images = load_tested(self.state, data_dir, "cpu")
-        self.reference = evaluate_run(model, self.state, self.images)
+        self.reference = evaluate_run(self.model, self.state, self.images)
 
     def facts(self) -> dict[str, Any]:
         """What an export and the demo say of it; accuracies in percent. Its recipe's record has the temperature of its
@@ -79,14 +72,14 @@ class Run:
         }
 
 
-def write_page(run: Run, data_dir: Path) -> None:
+def write_page(run: Run) -> None:
     """Write page.json, what the demo's page shows besides the facts: the verdict, and the most confident mistakes,
     whose pixels are base64 of uint8 [H, W]."""
     mistakes = [
         run.reference.mistake(index) | {"pixels": base64.b64encode(run.images.pixels[index].numpy().tobytes()).decode()}
         for index in run.reference.misclassified[:MISTAKES]
     ]
-    rules = [dataclasses.asdict(rule) for rule in verdict.judge(run.folder, data_dir, "cpu", run.reference)]
+    rules = [dataclasses.asdict(rule) for rule in verdict.judge(run.folder, run.data_dir, "cpu", run.reference)]
     files.write_json(run.folder / "export" / "page.json", {"rules": rules, "mistakes": mistakes})
 
 
@@ -96,74 +89,60 @@ def write_onnx(run: Run, path: Path) -> None:
         onnx_format.write(path, run.model, run.state["input_shape"], run.facts())
 
 
-def timed(read: Callable[[], Any]) -> dict[str, float]:
-    """The median time of reading one image, as a figure."""
-    return {"microseconds_per_image": 1e6 * statistics.median(timeit.repeat(read, number=1, repeat=TIMES))}
-
-
-def read_by_onnx(run: Run, path: Path) -> tuple[Tensor, dict[str, float]]:
-    """(logits, figures) of model.onnx."""
+def read_by_onnx(run: Run, path: Path) -> tuple[Tensor, dict[str, Any]]:
+    """(logits, further figures) of model.onnx."""
     write_onnx(run, path)
-    session, pixels = network.session(files.read(path)), run.images.pixels.numpy()
-    logits = torch.from_numpy(session.run(["logits"], {"pixels": pixels})[0])
-    return logits * run.reference.temperature, timed(lambda: session.run(None, {"pixels": pixels[:1]}))
+    (logits,) = network.session(files.read(path)).run(["logits"], {"pixels": run.images.pixels.numpy()})
+    return torch.from_numpy(logits) * run.reference.temperature, {}
 
 
-def read_by_safetensors(run: Run, path: Path) -> tuple[Tensor, dict[str, float]]:
-    """(logits, figures) of model.safetensors."""
+def read_by_safetensors(run: Run, path: Path) -> tuple[Tensor, dict[str, Any]]:
+    """(logits, further figures) of model.safetensors."""
     safetensors_format.write(path.parent, run.model, run.state, run.result)
-    model = safetensors_format.load(path.parent)
-    first = run.images[:1].to_float()
-    with torch.inference_mode():
-        figures = timed(lambda: model(first))
-    return evaluate(model, run.images, run.reference.classes).logits, figures
+    return evaluate(safetensors_format.load(path.parent), run.images, run.reference.classes).logits, {}
 
 
-def read_by_header(run: Run, path: Path) -> tuple[Tensor, dict[str, float]]:
-    """(log-probabilities, figures) of mnist20k.h, made of the model.onnx beside it. Raises Unavailable where this
-    network or this machine cannot have it."""
+def read_by_header(run: Run, path: Path) -> tuple[Tensor, dict[str, Any]]:
+    """(log-probabilities, further figures) of mnist20k.h, made of the model.onnx beside it. Raises Unavailable where
+    this network or this machine cannot have it."""
     onnx_path = path.with_name("model.onnx")
     if not onnx_path.exists():
         raise Unavailable(f"it is made of {onnx_path.name}")
-    classes, pixels = run.state["classes"], run.images.pixels.numpy()
+    labels, pixels, classes = run.images.labels, run.images.pixels.numpy(), run.state["classes"]
     training, _ = load_images(run.state, run.data_dir, torch.device("cpu"))
-    right = (run.reference.predictions == run.images.labels).nonzero().flatten()
+    right = (run.reference.predictions == labels).nonzero().flatten()
     surest = right[run.reference.confidences[right].argsort()].tolist()
-    digits = {int(run.images.labels[index]): pixels[index] for index in surest}  # of each class the last, the surest
+    digits = {int(labels[index]): pixels[index] for index in surest}  # of each class the last, of which it is surest
     title = f"{run.folder.name}: {len(classes)} classes of {run.state['recipe']['dataset']}"
     content, calibration = files.read(onnx_path), training.pixels[:CALIBRATION_IMAGES].numpy()
-    sizes = c_header.write(path, content, calibration, digits, title, classes)
-    probabilities, figures = c_header.measured(path, pixels, len(classes))
-    return torch.from_numpy(probabilities).log(), figures | sizes
+    figures = c_header.write(path, content, calibration, digits, title, classes)
+    probabilities, figures["self_test_passed"] = c_header.measured(path, pixels, len(classes))
+    return torch.from_numpy(probabilities).log(), figures
 
 
 FORMATS = {"model.onnx": read_by_onnx, "model.safetensors": read_by_safetensors, "mnist20k.h": read_by_header}
 
 
-def compared(path: Path, logits: Tensor, figures: dict[str, float], reference: Evaluation) -> tuple[dict, Rule]:
+def compared(path: Path, logits: Tensor, figures: dict[str, Any], reference: Evaluation) -> tuple[dict, Rule]:
     """(what export.json says of a format, its rule): how far it agrees with the checkpoint."""
-    evaluation, content = Evaluation(logits, reference.labels, reference.classes), files.read(path)
+    evaluation, size = Evaluation(logits, reference.labels, reference.classes), path.stat().st_size
     count = int((evaluation.predictions != reference.predictions).sum())
-    entry = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "accuracy": evaluation.accuracy}
-    entry |= {"read_otherwise": count, **figures}
+    entry = {"bytes": size, "accuracy": evaluation.accuracy, "read_otherwise": count, **figures}
     if path.name in LOGITS_TOLERANCE:
         within = entry["logits_within"] = (logits - reference.logits).abs().max().item()
         passed = count == 0 and within <= LOGITS_TOLERANCE[path.name]
         more = f"logits within {within:.1e}" if within else "logits equal"
     else:
         passed = count <= OTHERWISE_TOLERANCE * len(reference.labels) and figures["self_test_passed"]
-        constant, memory = figures["constant_bytes"] / 1000, figures["buffer_bytes"] / 1000
-        more = f"{constant:.1f} kB of constants, {memory:.1f} kB of memory"
-        more += "" if figures["self_test_passed"] else "; its self-test fails"
+        more = "{constant_bytes:,} bytes of constants, {buffer_bytes:,} of memory, {multiply_adds:,} multiply-adds"
+        more = more.format(**figures) + ("" if figures["self_test_passed"] else "; its self-test fails")
     alike = f"{count} read otherwise" if count else "all read alike"
-    time_size = f"{figures['microseconds_per_image']:.0f} µs per image; {len(content) / 1000:.1f} kB"
-    return entry, Rule(path.name, f"{evaluation.accuracy:.2f} %, {alike}; {more}; {time_size}", passed)
+    return entry, Rule(path.name, f"{evaluation.accuracy:.2f} %, {alike}; {more}; {size / 1000:.1f} kB", passed)
 
 
 def export(run: Run) -> tuple[dict[str, Any], list[Rule]]:
     """Write and verify every format: ({format: what export.json says of it}, a rule for each). Warns of one that cannot
     be had."""
-    torch.set_num_threads(1)  # for the times of one image
     entries, rules = {}, []
     shutil.rmtree(run.folder / "export" / "firmware", ignore_errors=True)
     for name, read in FORMATS.items():
@@ -186,7 +165,7 @@ def main(argv: list[str] | None = None) -> int:
     device = devices.prepare("cpu")
     run = Run(arguments.run or results.best_run(), arguments.data)
     folder = run.folder / "export"
-    write_page(run, arguments.data)
+    write_page(run)
     if arguments.quick:
         write_onnx(run, folder / "model.onnx")
         return 0

@@ -32,6 +32,7 @@ FUNCTIONS = (  # of single values; constants beside them are for all, or of each
     *("HardSwish", "LeakyRelu", "Mish", "Mul", "Neg", "PRelu", "Pow", "QuickGelu", "Relu", "Selu", "Sigmoid"),
     *("Softplus", "Softsign", "Sqrt", "Sub", "Tanh"),
 )
+COMBINATIONS = {"Add": "+", "Mul": "*"}  # of two maps
 Array, Attributes = np.ndarray, dict[str, Any]
 
 
@@ -73,18 +74,9 @@ class Step:
         return int(np.prod(self.shape))
 
     @property
-    def multiply_adds(self) -> int:
-        """For one image; those at padding, which are left out, too."""
-        return int(self.weight.size * np.prod(self.shape[1:]) * np.prod(self.pool.size))
-
-    @property
     def scale(self) -> float:
         """What the map's integers are multiplied by to be activations."""
         return max(HEADROOM * self.largest, 1e-6) / self.limit
-
-    @property
-    def is_linear(self) -> bool:
-        return self.table is None and (self.low, self.high) == (-np.inf, np.inf)
 
 
 class Graph:
@@ -102,13 +94,10 @@ class Graph:
         self.readers = collections.Counter(name for node in nodes for name in node.input)
         for node in nodes:
             inputs = [name for name in node.input if name in self.values]
-            is_function = node.op_type in FUNCTIONS and len(inputs) == 1
-            require(node, is_function or (inputs and node.op_type in OPERATORS))
+            require(node, inputs and node.op_type in OPERATORS)
             attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
-            step = (Graph.function if is_function else OPERATORS[node.op_type])(self, node, inputs, attributes)
-            self.add(node.output[0], step, node)
+            self.add(node.output[0], OPERATORS[node.op_type](self, node, inputs, attributes), node)
         self.buffer_size = place_maps(self.steps, self.output)
-        self.multiply_adds = sum(step.multiply_adds for step in self.steps.values())
 
     def add(self, name: str, step: Step, node: NodeProto) -> None:
         """Add a step whose map has the shape and the range of what a node makes."""
@@ -174,13 +163,15 @@ class Graph:
         channels = self.shape(name)[0]
         return Step([name], places, np.full((channels, 1, *window.size), weight), window, channels)
 
-    def open_step(self, name: str, is_open: Callable[[Step], bool]) -> Step:
+    def open_step(self, name: str, is_open: bool) -> Step:
         """The step that makes a map, if it is open for more and nothing else reads the map; else one that copies it."""
-        is_free = self.readers[name] == 1 and self.steps[name].inputs and is_open(self.steps[name])
+        is_free = is_open and self.readers[name] == 1 and self.steps[name].inputs
         return self.steps.pop(name) if is_free else self.spread(name, self.shape(name)[1:])
 
     def function(self, node: NodeProto, inputs: list[str], _: Attributes) -> Step:
         """A function of single values, as onnxruntime computes it: a factor and a shift, bounds, or a table."""
+        if node.op_type in COMBINATIONS and len(inputs) == 2:
+            return self.combination(node, inputs)
         (name,), (output,) = inputs, node.output
         largest, shape = self.values[name], self.shape(name)
         reach = 2.0 ** np.ceil(np.log2(HEADROOM * float(largest.max()) + 1e-6))  # so that bends at round values are met
@@ -193,7 +184,9 @@ class Graph:
         low, high = values.min(), values.max()
         is_line = np.allclose(values, grid * slope + shift, atol=1e-5 * np.abs(values).max())
         require(node, is_line or (values == values[:, :1]).all())  # the same for all channels
-        step = self.open_step(name, lambda step: step.is_linear and not (is_line and step.combine == "+"))
+        source = self.steps[name]
+        is_linear = source.table is None and (source.low, source.high) == (-np.inf, np.inf)
+        step = self.open_step(name, is_linear and not (is_line and source.combine == "+"))
         if is_line:
             step.factor, step.shift = step.factor * slope, step.shift * slope + shift
         elif np.allclose(values, grid.clip(low, high)):
@@ -202,13 +195,12 @@ class Graph:
             step.table, step.reach = values[:, 0], reach
         return step
 
-    def combination(self, node: NodeProto, inputs: list[str], _: Attributes) -> Step:
+    def combination(self, node: NodeProto, inputs: list[str]) -> Step:
         """The sum or the product of two maps, of which one may have a single value for each channel."""
         inputs = sorted(inputs, key=lambda name: -np.prod(self.shape(name)))
         shape, second = map(self.shape, inputs)
         require(node, self.shape(node.output[0]) == shape and second in (shape, (shape[0], 1, 1)))
-        combine = {"Add": "+", "Mul": "*"}[node.op_type]
-        return dataclasses.replace(self.spread(inputs[0], shape[1:]), inputs=inputs, combine=combine)
+        return dataclasses.replace(self.spread(inputs[0], shape[1:]), inputs=inputs, combine=COMBINATIONS[node.op_type])
 
     def concatenation(self, node: NodeProto, inputs: list[str], attributes: Attributes) -> Step:
         """Channels behind each other: each map is copied to the place of its own, and those before it are added."""
@@ -234,16 +226,13 @@ class Graph:
             rows = weight if attributes.get("transB") else weight.T
             require(node, rows.shape[1:] == (np.prod(shape),))
             weight, window = rows.reshape(-1, *shape), Window(shape[1:])
-        step = Step(inputs, places, weight, window, attributes.get("group", 1))
-        step.shift += self.constant(node, 2, 0.0)
-        return step
+        groups, shift = attributes.get("group", 1), self.constant(node, 2, 0.0)
+        return Step(inputs, places, weight, window, groups, shift=shift)
 
     def max_pool(self, node: NodeProto, inputs: list[str], attributes: Attributes) -> Step:
-        def is_poolable(step: Step) -> bool:  # the largest convolution makes the largest output
-            is_increasing = step.table is None or (np.diff(step.table) >= 0).all()
-            return is_increasing and np.all(step.factor >= 0) and step.pool == ONE_PLACE and not step.combine
-
-        step = self.open_step(inputs[0], is_poolable)
+        source = self.steps[inputs[0]]  # where it is increasing, its largest convolution makes its largest output
+        is_increasing = np.all(source.factor >= 0) and (source.table is None or (np.diff(source.table) >= 0).all())
+        step = self.open_step(inputs[0], is_increasing and source.pool == ONE_PLACE and not source.combine)
         return dataclasses.replace(step, pool=window_of(node, attributes, attributes["kernel_shape"]))
 
     def average_pool(self, node: NodeProto, inputs: list[str], attributes: Attributes) -> Step:
@@ -265,7 +254,7 @@ class Graph:
 
 
 OPERATORS: dict[str, Callable[[Graph, NodeProto, list[str], Attributes], Step]] = {
-    **dict.fromkeys(("Add", "Mul"), Graph.combination),
+    **dict.fromkeys(FUNCTIONS, Graph.function),
     **dict.fromkeys(("AveragePool", "GlobalAveragePool", "ReduceMean"), Graph.average_pool),
     **dict.fromkeys(("Conv", "Gemm", "MatMul"), Graph.convolution),
     "Concat": Graph.concatenation,
@@ -277,9 +266,9 @@ OPERATORS: dict[str, Callable[[Graph, NodeProto, list[str], Attributes], Step]] 
 def require(node: NodeProto, condition: Any) -> None:
     """Raises Unavailable for a node that has no step."""
     if not condition:
+        known = ", ".join(sorted({*OPERATORS, *VIEWS}))
         raise Unavailable(
-            f"it has no step for the operator {node.op_type} as {node.output[0]!r} uses it; it knows "
-            f"{', '.join(sorted({*OPERATORS, *FUNCTIONS, *VIEWS}))}"
+            f"it has no step for the operator {node.op_type} as {node.output[0]!r} uses it; it knows {known}"
         )
 
 

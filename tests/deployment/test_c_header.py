@@ -218,13 +218,30 @@ def test_the_folder_builds_and_its_self_test_fails_for_a_digit_that_is_read_othe
     not all(map(shutil.which, ("arm-none-eabi-gcc", "qemu-system-arm"))),
     reason="no C compiler for Cortex-M, or no machine: arm-none-eabi-gcc, qemu-system-arm",
 )
-def test_every_cortex_m_reads_the_digits_and_a_class_needs_no_floating_point(firmware):
+def test_every_cortex_m_reads_the_digits_and_a_class_needs_no_floating_point(firmware, mnist):
     folder, count = firmware
     status, output = make(folder, "check", "size")
     assert status == 0, output
     assert output.count(f"{count} of {count}\n") == 6  # five of Cortex-M, and this machine
     assert len(re.findall(r"[1-9]\d+ instructions per image", output)) == 5
     assert len(re.findall(r"\d{5}\t +0\t +\d{4,5}\t", output)) == 5  # text, no data, bss
+    images = mnist[1].pixels[:5].numpy().tobytes()
+    expected = subprocess.run([folder / "selftest", "-"], input=images, capture_output=True).stdout
+    qemu = [
+        "qemu-system-arm",
+        "-M",
+        "microbit",
+        "-display",
+        "none",
+        "-serial",
+        "null",
+        "-monitor",
+        "null",
+        "-icount",
+        "0",
+    ]
+    qemu += ["-semihosting-config", "enable=on,target=native,arg=m0,arg=-", "-kernel", folder / "build" / "m0.elf"]
+    assert subprocess.run(qemu, input=images, capture_output=True).stdout == expected  # the probabilities' very bits
     source = '#include "mnist20k.h"\nint f(const uint8_t *); int f(const uint8_t *p) { return mnist20k_predict(p, 0); }'
     (folder / "class.c").write_text(source)
     compiler = ["arm-none-eabi-gcc", "-O2", "-mthumb", "-mcpu=cortex-m0", "-c", "class.c"]

@@ -54,7 +54,6 @@ def test_every_format_is_written_verified_and_recorded(exported, small_mnist):
     for name, entry in formats.items():
         assert passed[name] == (f"✓ {name} " in output) != (f"✗ {name} " in output)
         assert entry["bytes"] == (run_dir / "export" / name).stat().st_size
-        assert entry["microseconds_per_image"] > 0
         assert entry["read_otherwise"] == 0 or name == "mnist20k.h"
 
 
@@ -103,8 +102,8 @@ def test_formats_that_fall_short_fail_by_name_and_hide_no_other(exported, small_
     measured = c_header.measured
 
     def wrong(path, pixels, num_classes):
-        probabilities, figures = measured(path, pixels, num_classes)
-        return np.roll(probabilities, 1, axis=1), figures
+        probabilities, passed = measured(path, pixels, num_classes)
+        return np.roll(probabilities, 1, axis=1), passed
 
     monkeypatch.setattr(c_header, "measured", wrong)
     monkeypatch.setitem(export.LOGITS_TOLERANCE, "model.onnx", 0.0)
