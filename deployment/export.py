@@ -17,7 +17,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from support import cli, devices, files, sanity
+from support import cli, devices, files
 
 import torch
 from torch import Tensor
@@ -83,15 +83,9 @@ def write_page(run: Run) -> None:
     files.write_json(run.folder / "export" / "page.json", {"rules": rules, "mistakes": mistakes})
 
 
-def write_onnx(run: Run, path: Path) -> None:
-    """Write a run's network as ONNX. Raises Unavailable for one that torch cannot trace."""
-    with sanity.told("it cannot be traced", Unavailable):
-        onnx_format.write(path, run.model, run.state["input_shape"], run.facts())
-
-
 def read_by_onnx(run: Run, path: Path) -> tuple[Tensor, dict[str, Any]]:
-    """(logits, further figures) of model.onnx."""
-    write_onnx(run, path)
+    """(logits, further figures) of model.onnx. Raises Unavailable for a network that torch cannot trace."""
+    onnx_format.write(path, run.model, run.state["input_shape"], run.facts())
     (logits,) = network.session(files.read(path)).run(["logits"], {"pixels": run.images.pixels.numpy()})
     return torch.from_numpy(logits) * run.reference.temperature, {}
 
@@ -167,7 +161,7 @@ def main(argv: list[str] | None = None) -> int:
     folder = run.folder / "export"
     write_page(run)
     if arguments.quick:
-        write_onnx(run, folder / "model.onnx")
+        onnx_format.write(folder / "model.onnx", run.model, run.state["input_shape"], run.facts())
         return 0
     entries, rules = export(run)
     content = {"run": run.folder.name, **run.facts(), "environment": environment.describe(device, "float32")}

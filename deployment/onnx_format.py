@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from support import UserError, files
+from support import UserError, files, sanity
 
 import onnx
 import torch
@@ -37,9 +37,9 @@ class Deployed(nn.Module):
 
 def write(path: Path | str, model: nn.Module, input_shape: tuple[int, int, int], metadata: dict[str, Any]) -> None:
     """Write a deployable model (checkpoint.load_model) as ONNX, with a `temperature` that its metadata may have; those
-    that are no text become JSON. Raises what torch does for one that it cannot trace."""
-    with warnings.catch_warnings(action="ignore"):  # of the exporter, about torch's own code
-        logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    that are no text become JSON. Raises Unavailable for one that torch cannot trace."""
+    with sanity.told("it cannot be traced", Unavailable), warnings.catch_warnings(action="ignore"):
+        logging.getLogger("onnxscript").setLevel(logging.ERROR)  # warnings, too, are about torch's own code
         program = torch.onnx.export(
             Deployed(model.to("cpu", memory_format=torch.contiguous_format), metadata.get("temperature", 1)).eval(),
             (torch.zeros(2, *input_shape, dtype=torch.uint8),),
