@@ -1,7 +1,8 @@
 """Records: a recipe trained with many seeds, and summed up for the repository.
 
     python -m experiments.records default --seeds 10 [--jobs 2]   trains what is missing: results/records/default.json,
-                                                                  and default.onnx, the network of the first seed
+                                                                  default.safetensors, the weights of every seed,
+                                                                  and default.onnx, the network of the first one
     python -m experiments.records published --seeds 1             all published recipes: results/records/published.json
 
 Runs go side by side, each with its share of the cores: a model this small does not fill two. A finished run is not
@@ -12,7 +13,8 @@ needs.
 import argparse
 import contextlib
 import dataclasses
-import itertools
+import hashlib
+import json
 import os
 import shutil
 import statistics
@@ -20,14 +22,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from support import UserError, cli, devices, files, intervals, settings
 
+import safetensors.torch
+import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
+import checkpoint
 import environment
 import recipes
 import results
@@ -38,15 +44,15 @@ from results import run_name
 
 PUBLISHED = "published"  # stands for all recipes that are not this project's own
 MACHINE = ("cpu", "capability", "torch", "threads")
-SAME = ("recipe", "model", *MACHINE, "device", "processes", "precision")  # in all runs of a record
+SAME = ("recipe", "model", *MACHINE, "commit", "device", "processes", "precision")  # in all runs of a record
 TRAIN = [str(cli.project_path("train.py"))]
 COMMIT_FIRST = "commit or stash the changes, or give python -m experiments.records (or benchmark) --dirty"
 
 
-def finished_runs(recipe: Recipe) -> list[results.Result]:
-    """The finished runs of a recipe, by their seeds."""
+def finished_runs(recipe: Recipe, seeds: Collection[int]) -> list[results.Result]:
+    """The finished runs of a recipe with these seeds, in their order."""
     runs = [run for name, run in results.all_runs(results.RUNS) if name == run_name(recipe, run["seed"])]
-    return sorted((run for run in runs if run["finished"]), key=lambda run: run["seed"])
+    return sorted((run for run in runs if run["finished"] and run["seed"] in seeds), key=lambda run: run["seed"])
 
 
 def refuse_different(name: str, runs: list[results.Result]) -> None:
@@ -66,9 +72,10 @@ def refuse_uncommitted(commit: str, remedy: str = COMMIT_FIRST) -> None:
         raise UserError(f"a record must be of committed code, this is of {commit[:7]} with changes: {remedy}")
 
 
-def summarize(recipe: Recipe) -> dict[str, Any]:
-    """The finished runs of a recipe, one at least, as one record. Raises UserError for runs that cannot be compared."""
-    runs = finished_runs(recipe)
+def summarize(recipe: Recipe, seeds: Collection[int]) -> dict[str, Any]:
+    """The finished runs of a recipe with these seeds, one at least, as one record. Raises UserError for runs that
+    cannot be compared."""
+    runs = finished_runs(recipe, seeds)
     refuse_different(recipe.name, runs)
     accuracies, figures = [run["final_test_accuracy"] for run in runs], ("final_test_accuracy", "final_test_loss")
     return {
@@ -79,6 +86,30 @@ def summarize(recipe: Recipe) -> dict[str, Any]:
         "mean_ci95": intervals.mean_interval(accuracies),
         "environment": runs[0]["environment"],
     }
+
+
+def seed_sums(tensors: dict[str, Tensor]) -> list[str]:
+    """The SHA-256 sum of each seed's weights, of tensors [seeds, …]."""
+    seeds = range(len(next(iter(tensors.values()))))
+    parts = [b"".join(tensors[name][seed].numpy().tobytes() for name in sorted(tensors)) for seed in seeds]
+    return [hashlib.sha256(part).hexdigest() for part in parts]
+
+
+def write_weights(path: Path, record: dict[str, Any], deployed: list[tuple[nn.Module, dict[str, Any]]]) -> None:
+    """Write the deployed networks of a record's runs, each with its checkpoint's state, as safetensors: every tensor of
+    their state_dict as [seeds, …], and in the metadata, as JSON, what they are and the sum of each."""
+    networks, states = [model[1].state_dict() for model, _ in deployed], [state for _, state in deployed]
+    tensors = {name: torch.stack([each[name] for each in networks]).contiguous() for name in networks[0]}
+    facts = {
+        "recipe": record["recipe"],
+        "environment": record["environment"],
+        "seeds": [run["seed"] for run in record["runs"]],
+        "identity": states[0]["identity"],
+        "normalize": [state["normalize"] for state in states],
+        "sums": seed_sums(tensors),
+    }
+    # As one text: several would be written in another order each time.
+    files.replace_file(path, safetensors.torch.save(tensors, {"record": json.dumps(facts, ensure_ascii=False)}))
 
 
 class Training(subprocess.Popen):
@@ -187,19 +218,22 @@ def main(argv: list[str] | None = None) -> None:
     recipe = chosen[names[0]]
     if recipe.holdout:
         parser.error(f"{recipe.name} is a hold-out recipe: its runs have no test accuracy to record")
-    is_own = not any(map(recipes.differences, chosen.values()))
+    is_own, seeds = not any(map(recipes.differences, chosen.values())), range(arguments.seeds)
     if is_own and not arguments.dirty:
         refuse_uncommitted(environment.commit())
-        for run in [] if arguments.overwrite else itertools.chain.from_iterable(map(finished_runs, chosen.values())):
-            refuse_uncommitted(run["environment"]["commit"], "train all again, OVERWRITE=1")
+        for each in [] if arguments.overwrite else chosen.values():
+            for run in finished_runs(each, seeds):
+                refuse_uncommitted(run["environment"]["commit"], "train all again, OVERWRITE=1")
     with files.told(results.RECORDS, "could not be used"):
         results.RECORDS.mkdir(parents=True, exist_ok=True)
-    shares, records = place(arguments, recipe.threads), {}
+    shares, records, trained = place(arguments, recipe.threads), {}, {name: [] for name in names}
     shares["flags"] += ["--overwrite"] * arguments.overwrite
-    for run in train_all([(recipe, seed) for recipe in chosen.values() for seed in range(arguments.seeds)], **shares):
+    for run in train_all([(recipe, seed) for recipe in chosen.values() for seed in seeds], **shares):
         name, accuracy, seconds = run["recipe"]["name"], run["final_test_accuracy"], run["training_time"]
         tqdm.write(f"{name} seed {run['seed']}: {accuracy:.2f} %, {seconds:.1f} s of training")
-        records[name] = summarize(chosen[name])  # at once: where its runs differ, no more are trained
+        trained[name].append(run["seed"])
+        # At once: where its runs differ, no more are trained.
+        records[name] = summarize(chosen[name], trained[name] if arguments.overwrite else seeds)
     for name in chosen:
         print(f"{name}: mean {records[name]['mean']:.2f} % (n = {len(records[name]['runs'])})")
     name, record = run_name(recipe, 0).removesuffix("-seed0"), records[names[0]]
@@ -211,7 +245,9 @@ def main(argv: list[str] | None = None) -> None:
     files.write_json(path, record)
     print(path)
     if "calibration" in record:
-        shutil.copyfile(network.export(results.RUNS / run_name(recipe, 0)), path.with_suffix(".onnx"))
+        runs = [results.RUNS / run_name(recipe, run["seed"]) for run in record["runs"]]
+        write_weights(path.with_suffix(".safetensors"), record, [checkpoint.load_model(run) for run in runs])
+        shutil.copyfile(network.export(runs[0]), path.with_suffix(".onnx"))
 
 
 if __name__ == "__main__":

@@ -10,10 +10,14 @@ from pathlib import Path
 from support import UserError, cli, files
 
 import pytest
+import safetensors.torch
 import spawned
+import torch
 from made_up import put, run
+from torch import nn
 
 import environment
+import model
 import recipes
 import results
 from experiments import records, tables
@@ -85,21 +89,45 @@ def test_a_record_sums_up_the_seeds_of_a_recipe(made):
         ({"identity": {"layers": "other", "calls": "", "logits": []}}, "model"),
         ({"environment": run(0)["environment"] | {"threads": 1}}, "threads, 2 and 1: JOBS=1, or THREADS=2, or"),
         ({"environment": run(0)["environment"] | {"cpu": "another"}}, "cpu, a processor and another"),
+        ({"environment": run(0)["environment"] | {"commit": "another"}}, "commit"),
     ],
 )
 def test_runs_that_differ_are_not_summed_up_and_no_more_are_trained(made, inject, changes, named):
     inject("runs that cannot be compared")
-    put(results.RUNS, {"default-seed7": run(99.5, 7, **changes)})
+    put(results.RUNS, {"default-seed2": run(99.5, 2, **changes)})
     with pytest.raises(UserError, match=f"differ in {named}.* OVERWRITE=1"):
         records.main(["default", "--dirty"])
     assert len(made) == 1
+    records.main(["default", "--dirty", "--seeds", "2"])  # without it
+    records.main(["default", "--dirty", "--overwrite"])
+
+
+def test_weights_of_all_seeds_share_a_file_that_says_what_they_are(tmp_path):
+    networks = [model.build("default", 10) for _ in range(3)]
+    states = [{"identity": {"layers": "some"}, "normalize": {"mean": 0.1 * seed, "std": 0.3}} for seed in range(3)]
+    facts = {"recipe": {"name": "default"}, "environment": {"commit": "0123"}}
+    record = facts | {"runs": [{"seed": seed} for seed in range(3)]}
+    path = tmp_path / "default.safetensors"
+    deployed = [nn.Sequential(nn.Identity(), network.to(memory_format=torch.channels_last)) for network in networks]
+    records.write_weights(path, record, list(zip(deployed, states, strict=True)))
+    with safetensors.safe_open(path, "pt") as file:
+        said = json.loads(file.metadata()["record"])
+    normalize = [state["normalize"] for state in states]
+    facts |= {"seeds": [0, 1, 2], "identity": states[0]["identity"], "normalize": normalize}
+    assert said == facts | {"sums": said["sums"]}
+    tensors = safetensors.torch.load_file(path)
+    for seed, network in enumerate(networks):
+        for name, tensor in network.state_dict().items():
+            assert torch.equal(tensors[name][seed], tensor)
+    assert said["sums"] == records.seed_sums(tensors)
+    assert len(set(said["sums"])) == 3
 
 
 def test_all_published_recipes_share_a_record(made):
     records.main([records.PUBLISHED, "--seeds", "1", "--dirty"])
     assert made == [(name, 0) for name in recipes.PUBLISHED]
     record = json.loads((results.RECORDS / "published.json").read_bytes())
-    assert record == {name: records.summarize(recipes.get_recipe(name)) for name in recipes.PUBLISHED}
+    assert record == {name: records.summarize(recipes.get_recipe(name), [0]) for name in recipes.PUBLISHED}
 
 
 def test_a_record_is_of_committed_code(made, monkeypatch, inject):
