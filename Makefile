@@ -1,7 +1,7 @@
 # Everything a person runs; `make` alone lists it. Works with GNU make 3.81 and later, and any POSIX shell.
 # Defaults are the scripts' own: a variable is handed on where it is given, on make's line alone if others use its name.
 $(foreach name,BASE CONFIG DATASET DEVICE EPOCHS FILE HOLDOUT IMAGE JOBS JSON LOG LR NAME NPROC OUT OVERWRITE PORT \
-	QUICK RUN RUNS SEED SEEDS SHOW STORAGE STUDENT THREADS UPGRADE,$(eval $(name) =))
+	QUICK RUN RUNS SEED SEEDS SHOW STORAGE STUDENT THREADS TRAIN UPGRADE,$(eval $(name) =))
 unexport PYTHONPATH PYTHONHOME # of others: packages of this environment alone are imported
 export MNIST_DATA := $(or $(DATA),data)
 $(if $(THREADS),$(eval export OMP_NUM_THREADS := $(THREADS)))
@@ -95,6 +95,9 @@ summary: requirements.txt ## a run as Markdown for CI, and what changed since BA
 records: $(TO_EXPORT) ## RECIPE with seeds 0 to SEEDS-1, into results/records
 	@$(call refuse,CONFIG LR HOLDOUT DATASET NPROC)$(PYTHON) -m experiments.records "$(or $(RECIPE),default)" \
 		$(call flags,DATA:data DEVICE:device SEEDS:seeds JOBS:jobs EPOCHS:epochs) $(call yes,OVERWRITE,overwrite)
+verify: requirements.txt requirements-read.txt ## evaluate the weights of all records, or of RECIPE's
+	@$(call refuse,CONFIG SEED)$(PYTHON) -m experiments.verify $(if $(RECIPE),"$(RECIPE)") $(call flags,DATA:data) \
+		$(call yes,TRAIN,train)
 detector: $(TO_EXPORT) ## train the detector of what is no digit, into results/records
 	@$(PYTHON) -m experiments.detector $(call flags,DATA:data)
 robustness: requirements-dev.txt ## read others' handwriting, and disturbed test images, with the records

@@ -27,14 +27,15 @@ PYTHON_FLOOR = (3, 11)
 DISK_FLOOR = 1.0  # GB: the data and a few runs
 
 
+def git(*arguments: str) -> subprocess.CompletedProcess:
+    """What git says in the project's folder. Raises OSError where there is no git."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's, say
+    return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, env=plain)
+
+
 def commit() -> str:
     """The git commit of the code, with -dirty if the code has changed since, or "unknown" outside a checkout of its
     own. Results are not code: a record that was written does not make the next one dirty."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's, say
-
-    def git(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, env=plain)
-
     try:
         top, head = git("rev-parse", "--show-toplevel", "HEAD").stdout.splitlines()
         if Path(top).resolve() != ROOT:  # a repository around the project, whose commits are not of this code
@@ -43,6 +44,16 @@ def commit() -> str:
     except (OSError, ValueError):  # no git; no commit
         return "unknown"
     return f"{head}-dirty" if changed else head
+
+
+def is_foreign(commit: str) -> bool:
+    """Whether git's history here is whole and lacks a commit."""
+    try:
+        top, is_shallow = git("rev-parse", "--show-toplevel", "--is-shallow-repository").stdout.splitlines()
+    except (OSError, ValueError):
+        return False
+    is_whole = Path(top).resolve() == ROOT and is_shallow == "false"
+    return is_whole and git("cat-file", "-e", f"{commit}^{{commit}}").returncode != 0
 
 
 def describe(device: torch.device, precision: str) -> dict[str, Any]:

@@ -72,6 +72,15 @@ def refuse_uncommitted(commit: str, remedy: str = COMMIT_FIRST) -> None:
         raise UserError(f"a record must be of committed code, this is of {commit[:7]} with changes: {remedy}")
 
 
+def mean_figures(accuracies: list[float]) -> dict[str, Any]:
+    """What the accuracies of a record's runs come to; deviation and interval are None for a single one."""
+    return {
+        "mean": statistics.mean(accuracies),
+        "deviation": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        "mean_ci95": intervals.mean_interval(accuracies),
+    }
+
+
 def summarize(recipe: Recipe, seeds: Collection[int]) -> dict[str, Any]:
     """The finished runs of a recipe with these seeds, one at least, as one record. Raises UserError for runs that
     cannot be compared."""
@@ -81,9 +90,7 @@ def summarize(recipe: Recipe, seeds: Collection[int]) -> dict[str, Any]:
     return {
         **{key: runs[0][key] for key in ("recipe", "total_parameters", "total_epochs")},
         "runs": [{key: run[key] for key in ("seed", *figures, "training_time")} for run in runs],
-        "mean": statistics.mean(accuracies),
-        "deviation": statistics.stdev(accuracies) if len(runs) > 1 else None,
-        "mean_ci95": intervals.mean_interval(accuracies),
+        **mean_figures(accuracies),
         "environment": runs[0]["environment"],
     }
 

@@ -34,6 +34,12 @@ def mean_interval(values: list[float]) -> list[float] | None:
     return [mean - half, mean + half]
 
 
+def prediction_interval(values: list[float]) -> list[float]:
+    """[low, high] in which one more run lies (Student's t), of two runs or more."""
+    half = student_quantile(len(values) - 1) * statistics.stdev(values) * math.sqrt(1 + 1 / len(values))
+    return [statistics.mean(values) - half, statistics.mean(values) + half]
+
+
 def paired_interval(only_first: int, only_second: int, count: int) -> list[float]:
     """[low, high], in percent, of the accuracy of a second model minus that of a first, on the same `count` images, of
     which each alone reads so many right: Wald's interval with an image added to both (Bonett & Price 2012, as

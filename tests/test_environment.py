@@ -31,11 +31,16 @@ def test_versions_compare_as_numbers(monkeypatch, floor, enough):
     assert environment.check_package(Requirement(f"torch>={floor}")).passed == enough
 
 
-def test_changed_code_makes_a_commit_dirty_and_a_written_record_does_not(tmp_path, monkeypatch):
-    def git(*words):
+@pytest.fixture
+def git(tmp_path):
+    def run(*words):
         place = ["-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
         return subprocess.run(["git", *place, *words], check=True, capture_output=True, text=True).stdout.strip()
 
+    return run
+
+
+def test_changed_code_makes_a_commit_dirty_and_a_written_record_does_not(tmp_path, monkeypatch, git):
     monkeypatch.setattr(environment, "ROOT", tmp_path)
     assert environment.commit() == "unknown"
     (tmp_path / "results").mkdir()
@@ -48,3 +53,16 @@ def test_changed_code_makes_a_commit_dirty_and_a_written_record_does_not(tmp_pat
     assert environment.commit() == git("rev-parse", "HEAD")
     (tmp_path / "code.py").write_text("after")
     assert environment.commit() == git("rev-parse", "HEAD") + "-dirty"
+
+
+def test_a_commit_is_foreign_where_a_whole_history_lacks_it(tmp_path, monkeypatch, git):
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    assert not environment.is_foreign("0123abc")  # no history
+    git("init")
+    git("commit", "--allow-empty", "-m", "first")
+    assert not environment.is_foreign(git("rev-parse", "HEAD"))
+    assert environment.is_foreign("0123abc")
+    git("commit", "--allow-empty", "-m", "second")
+    git("clone", "--depth", "1", f"file://{tmp_path}", "shallow")
+    monkeypatch.setattr(environment, "ROOT", tmp_path / "shallow")
+    assert not environment.is_foreign("0123abc")

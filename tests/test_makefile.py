@@ -233,6 +233,8 @@ demo "RUNS=a b" PORT=8080                    run= && PYTHON -m deployment.demo $
 demo RECIPE=fast                             run=$(PYTHON results.py --recipe fast ) && PYTHON -m deployment.demo
 site OUT=site RUN=a                          run=a && PYTHON -m deployment.demo ${run:+$run} --out site --build-only
 records RECIPE=published SEEDS=1             -m experiments.records published --seeds 1
+verify                                       -m experiments.verify
+verify RECIPE=fast TRAIN=1                   -m experiments.verify fast --train
 grade "STUDENT=a b" JSON=1 OUT=c MINIMUM=99   -m reporting.grade a b --minimum 99 --csv c --json
 sweep FILE=a RECIPE=b STORAGE=c JOBS=2       -m experiments.sweep a --recipe b --storage c --jobs 2
 view-results OS=Windows_NT                   .venv/Scripts/python.exe verdict.py
