@@ -19,12 +19,12 @@ import recipes
 import results
 import train
 import verdict
-from experiments import benchmark, records, sweep, tables
+from experiments import benchmark, records, sweep, tables, verify
 from reporting import evaluation, find_lr, report, rules, samples
 
 SCRIPTS = (
     *(benchmark, data, environment, evaluate, evaluation, find_lr, launch, new_model),
-    *(records, report, results, rules, samples, sweep, tables, train, verdict),
+    *(records, report, results, rules, samples, sweep, tables, train, verdict, verify),
 )
 ABSENT = "cuda" if torch.backends.mps.is_available() else "mps"
 

@@ -163,6 +163,10 @@ def swapped(tensor):
     return torch.cat([tensor[1:2], tensor[:1], tensor[2:]])
 
 
+def mixed(tensor):
+    return torch.cat([tensor[:1], tensor[1:2] if tensor.dim() > 2 else tensor[2:3], tensor[2:]])
+
+
 def doubled(tensor):
     return torch.cat([tensor[:9], tensor[4:5] * (1.0001 if tensor.is_floating_point() else 1)])
 
@@ -182,7 +186,8 @@ def left(facts):
 @pytest.mark.parametrize(
     ("change", "facts", "named"),
     [
-        (swapped, left, "seed 1: final_test_loss is"),
+        (swapped, left, "seed 1: the weights are those of seed 0"),
+        (mixed, left, "seed 1: final_test_loss is"),
         (swapped, lambda facts: facts["sums"].sort(), "the weights do not have their sum"),
         (doubled, left, "seed 4 and seed 9: the same weights, or nearly"),
         (lambda tensor: tensor[:9], left, "holds weights of other runs than the 10 of the record"),
