@@ -1,5 +1,5 @@
-"""Confidence intervals at 95 %: of an accuracy, of a mean over seeds, and of the difference of two on the same
-images."""
+"""Confidence intervals at 95 %: of an accuracy, of a mean over seeds, of the difference of two means, and of that of
+two accuracies on the same images."""
 
 import math
 import statistics
@@ -38,6 +38,17 @@ def prediction_interval(values: list[float]) -> list[float]:
     """[low, high] in which one more run lies (Student's t), of two runs or more."""
     half = student_quantile(len(values) - 1) * statistics.stdev(values) * math.sqrt(1 + 1 / len(values))
     return [statistics.mean(values) - half, statistics.mean(values) + half]
+
+
+def welch_interval(first: list[float], second: list[float]) -> list[float]:
+    """[low, high] of the mean of `first` minus that of `second`, two or more values each, whose variances may differ
+    (Welch 1947). Degrees of freedom are rounded down, which makes it a little wider."""
+    parts = [(statistics.variance(values) / len(values), len(values) - 1) for values in (first, second)]
+    variance = sum(part for part, _ in parts)
+    freedom = variance**2 / sum(part**2 / count for part, count in parts) if variance else sum(n for _, n in parts)
+    half = student_quantile(math.floor(freedom)) * math.sqrt(variance)
+    difference = statistics.mean(first) - statistics.mean(second)
+    return [difference - half, difference + half]
 
 
 def paired_interval(only_first: int, only_second: int, count: int) -> list[float]:

@@ -40,3 +40,13 @@ def test_one_more_run_lies_outside_as_often_as_the_docs_say(trainings, outside):
     more = draws.normal(size=2000)
     shares = [not low <= value <= high for (low, high), value in zip(bounds, more, strict=True)]
     assert np.mean(shares) == pytest.approx(outside, rel=0.2)
+
+
+@pytest.mark.parametrize("count", [2, 4, 12])
+def test_welchs_interval_of_a_difference_is_scipys_or_a_little_wider(count):
+    first, second = [99.41, 99.5, 99.38, 99.44, 99.47], [99.2 + 0.03 * (index % 5) for index in range(count)]
+    expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval()
+    low, high = intervals.welch_interval(first, second)
+    assert low <= expected.low + 1e-4 and high >= expected.high - 1e-4
+    assert high - low <= (expected.high - expected.low) * (2.2 if count == 2 else 1.1)
+    assert intervals.welch_interval([1.0, 1.0], [0.5, 0.5]) == [0.5, 0.5]
