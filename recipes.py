@@ -125,7 +125,7 @@ TINY = AVERAGED | SLIGHT | {  # for networks of so few parameters that they neve
     "batch_size": 128, "learning_rate": 0.2, "final_div_factor": 100, "keep": 0.3, "batch_norm_images": 5120,
 }
 RECIPES = {recipe.name: recipe for recipe in (
-    # This project's own, tuned on 10,000 held-out training images; results/records/README.md has all that was tried.
+    # This project's own, tuned on 10,000 held-out training images; results/records/<recipe>.md has all that was tried.
     Recipe(
         name="default", architecture="default", epochs=12, batch_size=256, keep=0.4,
         **AVERAGED, label_smoothing=0.1, degrees=10, translate=0.07, scale=0.1, shear=5,

@@ -23,13 +23,13 @@ from matplotlib.figure import Figure
 import recipes
 import results
 from evaluate import ANSWERED
-from reporting import plots
+from reporting import plots, standings
 from reporting.plots import BLUE, GREY, error_of, mark_errors, mark_numbers
 
 ROOT, RECORDS = cli.ROOT, cli.ROOT / results.RECORDS
 TEMPLATE, GOALS = (Path(__file__).with_name(name) for name in ("tables.md.jinja", "goals.toml"))
 SECTION = re.compile(r"(<!-- (\w+): written by make readme -->).*?(<!-- end of \2 -->)", re.DOTALL)
-DOCS = "speed", "records", "reproduced", "development", "robustness"
+DOCS = "speed", "records", "reproduced", "development", "robustness", "rules"
 PAGES = "README.md", *(f"docs/{name}.md" for name in DOCS)
 OWN = {"color": BLUE, "fillstyle": "full", "label": "this project, ± standard deviation"}
 PUBLISHED = {"color": GREY, "fillstyle": "none", "label": "published systems"}
@@ -48,6 +48,7 @@ def contents() -> dict[str, Any]:
         "published": published,
         "robustness": robustness,
         "records": records,
+        "categories": standings.categories(),
         "mnist": {name: record for name, record in records.items() if record["recipe"]["dataset"] == "mnist"},
         "targets": re.findall(r"(?m)^([a-z-]+):[^#\n]*## (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8")),
     }
@@ -110,7 +111,8 @@ def render(section: str, shown: dict[str, Any]) -> str:
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"median": statistics.median, "plus_minus": plus_minus, "spread": spread}
     environment.globals |= {"shown": shown, "systems": recipes.SYSTEMS, "wilson_interval": intervals.wilson_interval}
-    environment.globals |= {function.__name__: function for function in (reaching, mark, best_spin_count)}
+    functions = reaching, mark, best_spin_count, standings.seconds, standings.lead
+    environment.globals |= {function.__name__: function for function in functions}
     module = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).module
     text = re.sub(r"[ \t]+$", "", str(getattr(module, section)()), flags=re.MULTILINE)
     return align(re.sub(r"\n{3,}", "\n\n", text.strip()) + "\n").strip()

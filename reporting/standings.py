@@ -1,4 +1,4 @@
-"""Standings: which records stand in which category of results/records/categories.toml, and which of them leads.
+"""Standings: which records stand in which category of results/records/categories.toml, and which holds it.
 
     standings.categories()["under5k"].ranked(records)
 
@@ -40,11 +40,16 @@ class Category:
         return self.admits(record) and seeds.issuperset(SEEDS) and record["mean"] >= (self.accuracy or 0)
 
     def ranked(self, records: dict[str, Record]) -> list[str]:
-        """The names of those of {name: record} that stand in the category, the leader first."""
+        """The names of those of {name: record} that stand in the category, the best first."""
         standing = [name for name, record in records.items() if self.counts(record)]
         if self.accuracy is None:
             return sorted(standing, key=lambda name: -records[name]["mean"])
         return sorted(standing, key=lambda name: seconds(records[name]))
+
+    def holder(self, records: dict[str, Record]) -> str | None:
+        """Which of {name: record} holds the category: its entry, or where that does not stand in it, the best."""
+        ranked = self.ranked(records)
+        return self.entry if self.entry in ranked else next(iter(ranked), None)
 
 
 def categories() -> dict[str, Category]:

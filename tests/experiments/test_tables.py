@@ -22,7 +22,7 @@ def cells(text):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
 
 
-@pytest.mark.parametrize(("name", "sections"), [*zip(tables.PAGES, (3, 1, 3, 1, 1, 2), strict=True)])
+@pytest.mark.parametrize(("name", "sections"), [*zip(tables.PAGES, (3, 1, 3, 1, 1, 2, 1), strict=True)])
 def test_readme_and_docs_show_what_the_records_hold(name, sections, tmp_path, monkeypatch):
     shutil.copy(tables.ROOT / "Makefile", tmp_path)
     text = (tables.ROOT / name).read_text(encoding="utf-8")
@@ -133,11 +133,13 @@ def test_the_frontier_has_a_mark_for_every_claim_and_record_and_names_its_own():
     assert len(figure.legends[0].get_texts()) == 3
 
 
-ENVIRONMENT = ("UV_TORCH_BACKEND", "OMP_NUM_THREADS", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+ENVIRONMENT = ("UV_TORCH_BACKEND", "OMP_NUM_THREADS", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_WAIT_POLICY")
 
 
 @pytest.mark.parametrize(
-    "path", [tables.ROOT / "README.md", *(tables.ROOT / "docs").glob("*.md")], ids=lambda p: p.name
+    "path",
+    [*tables.ROOT.glob("*.md"), *(tables.ROOT / "docs").glob("*.md"), *tables.RECORDS.glob("*.md")],
+    ids=lambda path: path.relative_to(tables.ROOT).as_posix(),
 )
 def test_what_readme_and_docs_name_is_there(path):
     """Files and folders, make targets and variables, recipes."""

@@ -35,8 +35,11 @@ def test_a_record_stands_where_it_keeps_the_bounds_with_ten_seeds(changes, count
 def test_the_highest_mean_leads_or_the_shortest_training_that_reaches_the_accuracy():
     records = {"slow": record(99.6, seconds=90), "own": record(99.41, seconds=30), "quick": record(99.39, seconds=5)}
     assert CATEGORY.ranked(records) == ["slow", "own", "quick"]
-    assert dataclasses.replace(CATEGORY, accuracy=99.4).ranked(records) == ["own", "slow"]
-    assert dataclasses.replace(CATEGORY, accuracy=99.7).ranked(records) == []
+    assert CATEGORY.holder(records) == "own"
+    fast = dataclasses.replace(CATEGORY, accuracy=99.4)
+    assert fast.ranked(records) == ["own", "slow"]
+    assert fast.holder(records | {"own": record(99.39)}) == "slow"
+    assert dataclasses.replace(CATEGORY, accuracy=99.7).holder(records) is None
 
 
 @pytest.mark.parametrize(("mean", "is_better"), [(99.56, True), (99.54, False), (99.4, False)])
