@@ -69,7 +69,7 @@ export: $(TO_EXPORT) ## the best run as ONNX, safetensors and a C header, verifi
 	@$(BEST_RUN) && $(PYTHON) -m deployment.export $${run:+"$$run"} $(call flags,DATA:data)
 demo: $(TO_READ) requirements-deploy.txt ## a page on which one draws, and networks read
 	@$(DEMO)
-site: $(TO_READ) requirements-deploy.txt ## the same page as a folder for any web server
+site: $(TO_READ) requirements-deploy.txt ## the same page, and that of records, as a folder for any web server
 	@$(DEMO) --build-only
 
 ##@ your network

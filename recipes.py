@@ -156,7 +156,8 @@ RECIPES = {recipe.name: recipe for recipe in (
 )}
 # fmt: on
 OWN = tuple(RECIPES)
-SYSTEMS = tomllib.loads(Path(__file__).with_name("published.toml").read_text(encoding="utf-8"))["systems"]
+OTHERS = tomllib.loads(Path(__file__).with_name("published.toml").read_text(encoding="utf-8"))
+CLAIMS, SYSTEMS = OTHERS["claims"], OTHERS["systems"]
 PUBLISHED = tuple(SYSTEMS)
 RECIPES |= {name: Recipe(name=name, **system["recipe"]) for name, system in SYSTEMS.items()}
 FIELDS = tuple(field for field in dataclasses.fields(Recipe) if field.name != "name")

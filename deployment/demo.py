@@ -20,6 +20,7 @@ from support import UserError, cli, download, files, server
 import results
 from deployment import layers, network
 from deployment.network import Network
+from reporting import records_page
 
 PAGE = Path(__file__).parent / "page"
 PICTURE = cli.ROOT / "docs" / "demo.png"  # what is shown where somebody links to the page
@@ -75,6 +76,7 @@ def build(networks: list[Network], data_dir: Path, out: Path) -> None:
             (site / "vendor" / f"{binary}.packed").write_bytes(gzip.compress(content, 6, mtime=0))
             runs = [add_network(each, site / "runs" / each.name) for each in networks]
             add_network(network.detector(), site / "detector")
+            (site / "records.html").write_text(records_page.render({run["name"] for run in runs}), encoding="utf-8")
             files.write_json(site / "runs.json", {"source": source(), "runtime_bytes": len(content), "runs": runs})
             if out.exists():
                 out.rename(Path(temporary) / "old")

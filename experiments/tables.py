@@ -3,7 +3,7 @@ the pictures of the records.
 
     python -m experiments.tables
 
-The text of the tables is in tables.md.jinja, what is asked and what others claim in goals.toml.
+The text of the tables is in tables.md.jinja, what is asked in goals.toml, what others claim in published.toml.
 """
 
 import json
@@ -44,6 +44,7 @@ def contents() -> dict[str, Any]:
     bench, published, robustness = (known.pop(name, None) for name in ("bench", "published", "robustness"))
     records = {name: known[name] for name in (asked["goals"] | known) if name in known}
     return asked | {
+        "claims": recipes.CLAIMS,
         "bench": bench,
         "published": published,
         "robustness": robustness,

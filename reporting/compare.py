@@ -18,6 +18,7 @@ import evaluate
 import recipes
 import results
 from reporting import pages, plots
+from reporting.templates import TEMPLATES
 from results import Result
 
 NAMED = 12  # images on the terminal
@@ -100,7 +101,7 @@ def as_page(compared: dict[str, Any], runs: list[Result], tested: data.Images, l
     ]
     sides = compared["only_first_right"], compared["only_second_right"]
     sprites = [pages.sprite(tested.pixels[[*map(int, images)][:LISTED], 0]) for images in sides]
-    template = pages.TEMPLATES.get_template("compare.html.jinja")
+    template = TEMPLATES.get_template("compare.html.jinja")
     return template.render(compared=compared, curves=curves, sides=sides, sprites=sprites, labels=labels)
 
 

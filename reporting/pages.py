@@ -1,6 +1,4 @@
-"""Pages of HTML: their templates, and the plots and images in them. A page opens offline: all that it shows is in it.
-
-    pages.TEMPLATES.get_template("report.html.jinja").render(...)
+"""The plots and images of pages of HTML. A page opens offline: all that it shows is in it.
 
 Many small grey images are one PNG, a sprite, as a data: URL; the page shows each of them through a view box.
 """
@@ -10,13 +8,9 @@ import io
 import math
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from support.settings import format_value
-
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
@@ -24,7 +18,6 @@ from torch import Tensor
 
 from reporting import plots
 
-FOLDER = Path(__file__).parent  # of the templates
 STEP = 17  # between two of a sprite's 16 greys: a larger file shows no more of an image of 28 pixels
 GAP = 1  # black pixel between two images of a sprite, so that none shows at the rim of another
 ON_PAGE = {  # a pattern in the tags of matplotlib's SVG: what a page has for it
@@ -39,10 +32,6 @@ ON_PAGE = {  # a pattern in the tags of matplotlib's SVG: what a page has for it
     "; stroke-linecap: square|<g></g>": "",
     r'(?<=\d") style="stroke: currentColor; stroke-width: 0.8"': "",  # of an axis's marks, which have it from the first
 }
-TEMPLATES = Environment(
-    loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-)
-TEMPLATES.filters["shown"] = format_value
 
 
 def picture(caption: str, plot: Callable[..., Figure], *content: Any) -> Markup:

@@ -26,6 +26,7 @@ from evaluate import ANSWERED, Evaluation, evaluate_run, load_images
 from recipes import RECIPES, Recipe
 from reporting import pages, plots, samples
 from reporting.model_summary import layer_table
+from reporting.templates import TEMPLATES
 from results import Result
 from trainer import build_scheduler
 
@@ -135,7 +136,7 @@ def report(
     losses = state["selection"]["losses"].nan_to_num(posinf=0)  # when last shown; infinite where an image never was
     hardest = losses.topk(min(HARDEST, len(losses))).indices.tolist()
     images, _, columns = samples.augmented(training, recipe, result["seed"])
-    return pages.TEMPLATES.get_template("report.html.jinja").render(
+    return TEMPLATES.get_template("report.html.jinja").render(
         result=result,
         recipe=recipe,
         changed={"name", "architecture", *recipes.differences(recipe, Recipe())},

@@ -6,16 +6,19 @@ The rules are in docs/rules.md. Nothing here needs torch.
 """
 
 import dataclasses
+import re
 import statistics
 import tomllib
 from typing import Any
 
-from support import cli, intervals
+from support import intervals
+from support.rule import Rule, at_least, below
 
 import results
 
-CATEGORIES = cli.ROOT / results.RECORDS / "categories.toml"
-SEEDS = range(10)  # what a record has at least
+CATEGORIES = results.RECORDS / "categories.toml"
+COMMIT = re.compile("[0-9a-f]{40}")  # of code without changes
+SEEDS = 10  # of a record at least
 
 Record = dict[str, Any]  # results/records/<recipe>.json
 
@@ -30,14 +33,22 @@ class Category:
     entry: str  # the recipe of this project that is entered
     accuracy: float | None = None  # mean, in percent, of which a record has no less; then the seconds are compared
 
-    def admits(self, record: Record) -> bool:
-        """Whether a record keeps the bounds of its network: data set and parameters."""
-        return record["recipe"]["dataset"] == self.dataset and record["total_parameters"] < self.parameters
+    def rules(self, record: Record) -> list[Rule]:
+        """Whether a record keeps what the category asks for."""
+        dataset, commit = record["recipe"]["dataset"], record["environment"]["commit"]
+        seeds = [run["seed"] for run in record["runs"]]
+        accuracies = [] if self.accuracy is None else [at_least("mean accuracy", record["mean"], self.accuracy)]
+        return [
+            Rule("data set", dataset, dataset == self.dataset),
+            below("parameters", record["total_parameters"], self.parameters),
+            Rule("seeds", ", ".join(map(str, seeds)), len(seeds) >= SEEDS and seeds == list(range(len(seeds)))),
+            *accuracies,
+            Rule("commit", commit[:7] + " with changes" * commit.endswith("-dirty"), bool(COMMIT.fullmatch(commit))),
+        ]
 
     def counts(self, record: Record) -> bool:
-        """Whether a record stands in the category: admitted, with the seeds 0 to 9, and accurate enough."""
-        seeds = {run["seed"] for run in record["runs"]}
-        return self.admits(record) and seeds.issuperset(SEEDS) and record["mean"] >= (self.accuracy or 0)
+        """Whether a record stands in the category."""
+        return all(rule.passed for rule in self.rules(record))
 
     def ranked(self, records: dict[str, Record]) -> list[str]:
         """The names of those of {name: record} that stand in the category, the best first."""
@@ -55,6 +66,12 @@ class Category:
 def categories() -> dict[str, Category]:
     """{name: category}, as categories.toml has them."""
     return {name: Category(**table) for name, table in tomllib.loads(CATEGORIES.read_text(encoding="utf-8")).items()}
+
+
+def records() -> dict[str, Record]:
+    """{name: record} of the committed records of recipes. Raises UserError for a damaged one."""
+    there = {path.stem: results.load_record(path.stem) for path in sorted(results.RECORDS.glob("*.json"))}
+    return {name: record for name, record in there.items() if "runs" in record}
 
 
 def seconds(record: Record) -> float:

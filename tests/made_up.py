@@ -55,6 +55,24 @@ def run(accuracy, seed=0, **changes):
     }
 
 
+def record(mean=99.5, parameters=4999, seeds=range(10), dataset="mnist", seconds=60.0, commit=40 * "a", **changes):
+    """A record of results/records, whose accuracies lie around their mean by 0.05."""
+    runs = [
+        {"seed": seed, "final_test_accuracy": mean + 0.05 * (-1) ** index, "training_time": seconds + index}
+        for index, seed in enumerate(seeds)
+    ]
+    return {
+        "recipe": {"dataset": dataset},
+        "total_parameters": parameters,
+        "total_epochs": 12,
+        "runs": runs,
+        "mean": mean,
+        "mean_ci95": intervals.mean_interval([run["final_test_accuracy"] for run in runs]),
+        "environment": {"cpu": "a processor", "device": "cpu", "torch": "2.14", "commit": commit},
+        **changes,
+    }
+
+
 def held_out(accuracy, seed=0):
     result = {key: value for key, value in run(accuracy, seed).items() if not key.startswith("final")}
     figures = {"accuracy": accuracy, "accuracy_ci95": intervals.wilson_interval(accuracy, 10_000), "loss": 0.01}

@@ -90,7 +90,7 @@ def test_a_demo_holds_the_page_its_runtime_and_each_run(site, trained, mnist):
     assert runs == ["first", SECOND, *(each.name for each in network.records())]
     names = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
     parts = {f"runs/{name}/model.onnx" for name in runs} | {f"runs/{name}/page.json" for name in runs[:2]}
-    parts |= {"runs.json", "demo.png", "detector/model.onnx", f"runs/{SECOND}/report.html"}
+    parts |= {"runs.json", "records.html", "demo.png", "detector/model.onnx", f"runs/{SECOND}/report.html"}
     script, binary = demo.RUNTIME_SHA256
     assert names == {path.name for path in demo.PAGE.iterdir()} | parts | {
         f"vendor/{script}",
@@ -485,13 +485,14 @@ def test_everything_is_reached_by_keyboard_and_seen_to_be(visit):
     answer(page)
     page.locator("h1").click()
     reached = []
-    for _ in range(19):
+    for _ in range(20):
         page.keyboard.press("Tab")
         focused = page.locator(":focus")
         reached.append(focused.get_attribute("id") or focused.inner_text())
         assert focused.evaluate("focused => getComputedStyle(focused).outlineStyle") == "solid"
     classes = data.DATASETS["fashion-mnist"].classes
-    assert reached == ["run", "undo", "clear", "share", *classes, "layers", "previous", "next", "read", "report"]
+    before, after = ["Records", "run", "undo", "clear", "share"], ["layers", "previous", "next", "read", "report"]
+    assert reached == [*before, *classes, *after]
     page.keyboard.press("Enter")
     page.get_by_text("the report").wait_for()
 
@@ -656,6 +657,23 @@ def test_a_telephone_has_room_for_paper_and_bars_in_light_and_dark(visit):
         assert (background == "rgb(255, 255, 255)") == (scheme == "light")
         duration = page.locator(".bar i").first.evaluate("bar => getComputedStyle(bar).transitionDuration")
         assert (duration == "0s") == (motion == "reduce")
+
+
+def test_the_page_of_records_needs_no_server_fits_a_telephone_and_leads_to_each_network(browser, site):
+    page = browser[0].new_page(viewport={"width": 360, "height": 740})
+    page.goto((site / "records.html").as_uri())
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.goto(f"{browser[1]}records.html")
+    page.locator("#default").get_by_role("link", name="Draw for it").click()
+    wait_for(page, "nothing drawn yet")
+    assert page.get_by_label("read by").input_value() == "default"
+    page.get_by_role("link", name="Records").click()
+    page.get_by_role("heading", name="MNIST-20K: records").wait_for()
+    page.close()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from made_up import run
 from PIL import Image
 
-from reporting import pages, plots
+from reporting import pages, plots, templates
 
 HISTORY = run(99.5)["history"]
 LOSSES = plots.part_lines(HISTORY, "loss", "train"), plots.part_lines(HISTORY, "loss", "test", "val")
@@ -77,7 +77,7 @@ def contrast(*colours):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_have_the_contrast_of_wcag_aa(scheme):
-    css = (pages.FOLDER / "page.css").read_text(encoding="utf-8")
+    css = (templates.FOLDER / "page.css").read_text(encoding="utf-8")
     roots = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     assert len(roots) == 2
     hexadecimal = dict(re.findall(r"--(\w+): #(\w{6})", roots[scheme == "dark"]))

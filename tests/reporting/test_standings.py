@@ -1,20 +1,12 @@
 import dataclasses
 
 import pytest
+from made_up import record
 
 import data
 from reporting import standings
 
 CATEGORY = standings.Category("small", "mnist", parameters=5000, entry="own")
-
-
-def record(mean=99.5, parameters=4999, seeds=range(10), dataset="mnist", seconds=60.0):
-    """A record whose accuracies lie around their mean by 0.05."""
-    runs = [
-        {"seed": seed, "final_test_accuracy": mean + 0.05 * (-1) ** index, "training_time": seconds + index}
-        for index, seed in enumerate(seeds)
-    ]
-    return {"recipe": {"dataset": dataset}, "total_parameters": parameters, "runs": runs, "mean": mean}
 
 
 @pytest.mark.parametrize(
@@ -26,9 +18,12 @@ def record(mean=99.5, parameters=4999, seeds=range(10), dataset="mnist", seconds
         ({"seeds": range(9)}, False),
         ({"seeds": [*range(9), 10]}, False),
         ({"seeds": range(12)}, True),
+        ({"seeds": [*range(10), 9]}, False),
+        ({"commit": 40 * "a" + "-dirty"}, False),
+        ({"commit": "unknown"}, False),
     ],
 )
-def test_a_record_stands_where_it_keeps_the_bounds_with_ten_seeds(changes, counts):
+def test_a_record_stands_where_it_keeps_the_bounds_with_ten_seeds_of_committed_code(changes, counts):
     assert CATEGORY.counts(record(**changes)) == counts
 
 
