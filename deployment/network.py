@@ -86,9 +86,9 @@ def detector() -> Network:
 
 
 def records() -> list[Network]:
-    """The committed networks that read digits, the most accurate first."""
+    """The committed networks, those that read digits first, the most accurate first."""
     committed = [Network(path) for path in sorted(results.RECORDS.glob("*.onnx")) if path != DETECTOR]
-    return sorted((each for each in committed if each.reads_digits), key=lambda each: -each.facts["accuracy"])
+    return sorted(committed, key=lambda each: (not each.reads_digits, -each.facts["accuracy"]))
 
 
 def find(run: Path | None = None) -> Network:

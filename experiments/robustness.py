@@ -84,12 +84,11 @@ def measure(half: str, data_dir: str) -> dict[str, Any]:
     """The record: the machine, what came of the pictures, and accuracies under corruptions."""
     cv2.setNumThreads(1)  # pictures are read side by side
     device = devices.prepare()
-    readers = [Network(path) for path in results.RECORDS.glob("*.onnx") if path != network.DETECTOR]
-    readers.sort(key=lambda each: -each.facts["accuracy"])
+    readers = network.records()
     datasets = dict.fromkeys(each.facts["dataset"] for each in readers)
     tested = {name: data.load(name, data_dir, "test") for name in datasets}
     runs = [(kind, level) for kind, (levels, _) in CORRUPTIONS.items() for level in levels]
-    best, counts = network.records()[0], {}
+    best, counts = readers[0], {}
     with ThreadPoolExecutor(devices.threads()) as pool:
         for kind, several in drawings(half).items():
             outcomes = list(pool.map(functools.partial(outcome, best), several))
