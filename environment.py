@@ -56,6 +56,15 @@ def is_foreign(commit: str) -> bool:
     return is_whole and git("cat-file", "-e", f"{commit}^{{commit}}").returncode != 0
 
 
+def origin(commit: str) -> dict[str, str]:
+    """The `date` and the `author` of a commit, as git knows them; empty where it does not."""
+    try:
+        shown = git("show", "--no-patch", "--format=%as%n%an", commit).stdout.splitlines()
+    except OSError:  # no git
+        return {}
+    return dict(zip(("date", "author"), shown, strict=False))
+
+
 def describe(device: torch.device, precision: str) -> dict[str, Any]:
     """What a result depends on besides recipe and seed, for results.json."""
     return {

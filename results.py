@@ -117,7 +117,8 @@ class RecordedRun(TypedDict):
 
 
 class Record(TypedDict):
-    """The content of results/records/<recipe>.json. A single run has no deviation and no interval of the mean."""
+    """The content of results/records/<recipe>.json. A single run has no deviation and no interval of the mean; date and
+    author are those of the commit."""
 
     recipe: dict[str, Any]
     total_parameters: Count
@@ -126,6 +127,8 @@ class Record(TypedDict):
     mean: Percent
     deviation: float | None
     mean_ci95: Interval | None
+    date: NotRequired[str]
+    author: NotRequired[str]
     environment: Environment
     calibration: dict[str, float]
 

@@ -91,6 +91,7 @@ def summarize(recipe: Recipe, seeds: Collection[int]) -> dict[str, Any]:
         **{key: runs[0][key] for key in ("recipe", "total_parameters", "total_epochs")},
         "runs": [{key: run[key] for key in ("seed", *figures, "training_time")} for run in runs],
         **mean_figures(accuracies),
+        **environment.origin(runs[0]["environment"]["commit"]),
         "environment": runs[0]["environment"],
     }
 

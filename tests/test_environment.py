@@ -42,13 +42,14 @@ def git(tmp_path):
 
 def test_changed_code_makes_a_commit_dirty_and_a_written_record_does_not(tmp_path, monkeypatch, git):
     monkeypatch.setattr(environment, "ROOT", tmp_path)
-    assert environment.commit() == "unknown"
+    assert environment.commit() == "unknown" and environment.origin("unknown") == {}
     (tmp_path / "results").mkdir()
     for name in ("code.py", "results/record.json"):
         (tmp_path / name).write_text("before")
     git("init")
     git("add", "-A")
-    git("commit", "-m", "first")
+    git("commit", "-m", "first", "--date", "2026-01-02T12:00:00")
+    assert environment.origin(environment.commit()) == {"date": "2026-01-02", "author": "a"}
     (tmp_path / "results" / "record.json").write_text("after")
     assert environment.commit() == git("rev-parse", "HEAD")
     (tmp_path / "code.py").write_text("after")
