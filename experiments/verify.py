@@ -36,11 +36,10 @@ from evaluate import Evaluation, evaluate
 from experiments import records
 from model import Normalize
 from recipes import Recipe
-from reporting import rules
+from reporting import rules, standings
 from results import Record
 from verdict import PARAMETER_LIMIT
 
-SEEDS = 10  # of a record at least
 FACTS = "recipe", "environment", "seeds", "identity", "normalize", "sums"  # of weights
 LOSS_TOLERANCE = 1e-5  # other processors change a loss by 1e-7; two seeds of a record differ by 3e-5 and more
 ALIKE = 0.05  # root mean square by which logits differ, as a share of theirs; it is 0.15 and more between two seeds
@@ -102,8 +101,11 @@ def figure_faults(record: Record) -> Iterator[str]:
     seeds = [run["seed"] for run in record["runs"]]
     if seeds != list(range(len(seeds))):
         yield f"the seeds are {', '.join(map(str, seeds))}: a record has all from 0 on, each once"
-    if len(seeds) < SEEDS:
-        yield f"seeds: {len(seeds)}, of which a record has {SEEDS} at least"
+    if len(seeds) < standings.SEEDS:
+        yield f"seeds: {len(seeds)}, of which a record has {standings.SEEDS} at least"
+    for category in standings.categories().values():
+        if category.entry == record["recipe"]["name"]:
+            yield from (f"{category.title}: {rule.measured}" for rule in category.bounds(record) if not rule.passed)
     expected = records.mean_figures([run["final_test_accuracy"] for run in record["runs"]])
     expected["total_epochs"] = record["recipe"]["epochs"]
     for name, value in expected.items():

@@ -33,14 +33,20 @@ class Category:
     entry: str  # the recipe of this project that is entered
     accuracy: float | None = None  # mean, in percent, of which a record has no less; then the seconds are compared
 
-    def rules(self, record: Record) -> list[Rule]:
-        """Whether a record keeps what the category asks for."""
-        dataset, commit = record["recipe"]["dataset"], record["environment"]["commit"]
-        seeds = [run["seed"] for run in record["runs"]]
-        accuracies = [] if self.accuracy is None else [at_least("mean accuracy", record["mean"], self.accuracy)]
+    def bounds(self, record: Record) -> list[Rule]:
+        """Whether the network of a record may be entered."""
+        dataset = record["recipe"]["dataset"]
         return [
             Rule("data set", dataset, dataset == self.dataset),
             below("parameters", record["total_parameters"], self.parameters),
+        ]
+
+    def rules(self, record: Record) -> list[Rule]:
+        """Whether a record keeps all that the category asks for."""
+        seeds, commit = [run["seed"] for run in record["runs"]], record["environment"]["commit"]
+        accuracies = [] if self.accuracy is None else [at_least("mean accuracy", record["mean"], self.accuracy)]
+        return [
+            *self.bounds(record),
             Rule("seeds", ", ".join(map(str, seeds)), len(seeds) >= SEEDS and seeds == list(range(len(seeds)))),
             *accuracies,
             Rule("commit", commit[:7] + " with changes" * commit.endswith("-dirty"), bool(COMMIT.fullmatch(commit))),
