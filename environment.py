@@ -59,7 +59,7 @@ def is_foreign(commit: str) -> bool:
 def origin(commit: str) -> dict[str, str]:
     """The `date` and the `author` of a commit, as git knows them; empty where it does not."""
     try:
-        shown = git("show", "--no-patch", "--format=%as%n%an", commit).stdout.splitlines()
+        shown = git("show", "--no-patch", "--format=%as%n%aN", commit).stdout.splitlines()
     except OSError:  # no git
         return {}
     return dict(zip(("date", "author"), shown, strict=False))
