@@ -66,18 +66,20 @@ def get_dataset(name: str) -> Dataset:
     return DATASETS[name]
 
 
-def state(dataset: Dataset, data_dir: Path | str) -> dict[str, str]:
+def state(dataset: Dataset, data_dir: Path | str, names: Iterable[str] = NAMES) -> dict[str, str]:
     """{file name: "verified", "missing" or "damaged"}. Raises UserError where a file cannot be read."""
     with files.told(data_dir, "could not be read"):
-        return download.state(dataset.raw_dir(data_dir), dataset.sha256)
+        return download.state(dataset.raw_dir(data_dir), {name: dataset.sha256[name] for name in names})
 
 
 def fetch(dataset: Dataset, data_dir: Path | str, names: Iterable[str] = NAMES) -> None:
     """Put these files in place, verified: from another form of them in the data folder, else from the data set's
-    sources (see `download.fetch`). Raises UserError."""
-    sources = {f"what is in {data_dir}": lambda _: Path(data_dir)} | dataset.sources
-    unpack = functools.partial(archives.idx_contents, input_shape=dataset.input_shape)
-    download.fetch(dataset.raw_dir(data_dir), dataset.sha256, sources, unpack, names)
+    sources (see `download.fetch`). Of several processes only one does it. Raises UserError."""
+    if set(state(dataset, data_dir, names).values()) != {"verified"}:
+        sources = {f"what is in {data_dir}": lambda _: Path(data_dir)} | dataset.sources
+        unpack = functools.partial(archives.idx_contents, input_shape=dataset.input_shape)
+        with files.lock(Path(data_dir), wait=True):
+            download.fetch(dataset.raw_dir(data_dir), dataset.sha256, sources, unpack)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,7 +45,14 @@ def choose(named: list[Path]) -> list[Network]:
 def fetch_runtime(data_dir: Path) -> Path:
     """The folder with the files of onnxruntime-web, fetched where one is missing or damaged. Raises UserError."""
     folder, sources = data_dir / "-".join(RUNTIME), download.npm_package("@".join(RUNTIME), list(RUNTIME_SHA256))
-    download.fetch(folder, RUNTIME_SHA256, sources, lambda there: map(Path.read_bytes, there.glob("ort*")))
+    if set(download.state(folder, RUNTIME_SHA256).values()) != {"verified"}:
+        with files.lock(data_dir, wait=True):
+            download.fetch(
+                folder,
+                RUNTIME_SHA256,
+                sources,
+                lambda there: map(Path.read_bytes, filter(Path.is_file, there.iterdir())),
+            )
     return folder
 
 

