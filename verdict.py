@@ -31,7 +31,7 @@ import data
 import recipes
 import results
 from evaluate import Evaluation, evaluate_run, load_tested
-from model import count_parameters
+from model import build, count_parameters
 from recipes import Recipe
 from results import Result
 
@@ -39,6 +39,11 @@ PARAMETER_LIMIT = 20_000
 EPOCH_LIMIT = 20
 AVERAGES = ("avg_pool2d", "adaptive_avg_pool2d", "mean")
 TOLERANCE = 2  # images whose class another machine's arithmetic may change
+
+
+def build_model(recipe: Recipe) -> nn.Module:
+    """The recipe's model, with fresh weights."""
+    return build(recipe.architecture, len(data.get_dataset(recipe.dataset).classes))
 
 
 def averaged_places(call: Call) -> int:

@@ -36,9 +36,9 @@ from evaluate import Evaluation, evaluate
 from experiments import records
 from model import Normalize
 from recipes import Recipe
-from reporting import rules, standings
+from reporting import standings
 from results import Record
-from verdict import PARAMETER_LIMIT
+from verdict import PARAMETER_LIMIT, build_model, model_rules
 
 FACTS = "recipe", "environment", "seeds", "identity", "normalize", "sums"  # of weights
 LOSS_TOLERANCE = 1e-5  # other processors change a loss by 1e-7; two seeds of a record differ by 3e-5 and more
@@ -81,7 +81,7 @@ def load_weights(record_path: Path, count: int) -> Weights:
 
 def deployed(recipe: Recipe, weights: Weights, index: int) -> nn.Module:
     """The network of a run, as `checkpoint.load_model` gives it. Raises UserError for weights of another one."""
-    network = rules.build_model(recipe)
+    network = build_model(recipe)
     try:
         network.load_state_dict({name: tensor[index] for name, tensor in weights.tensors.items()})
     except RuntimeError as error:
@@ -145,13 +145,13 @@ def count_fitted(network: nn.Module, state: dict[str, Tensor]) -> int:
 def network_faults(recipe: Recipe, record: Record, weights: Weights) -> Iterator[str]:
     """Where the network that the recipe builds breaks a rule, or is not the one that was trained."""
     deployed(recipe, weights, 0)
-    shape, network = data.get_dataset(recipe.dataset).input_shape, rules.build_model(recipe)
-    if not identity.is_same(weights.facts["identity"], identity.identify(lambda: rules.build_model(recipe), shape)):
+    shape, network = data.get_dataset(recipe.dataset).input_shape, build_model(recipe)
+    if not identity.is_same(weights.facts["identity"], identity.identify(lambda: build_model(recipe), shape)):
         yield f"{recipe.architecture!r} in model.py computes something else than when it was trained"
     count = count_fitted(network, {name: tensor[0] for name, tensor in weights.tensors.items()})
     if count != record["total_parameters"]:
         yield f"total_parameters is {record['total_parameters']:,}, counted are {count:,}"
-    for rule in [below("parameters", count, PARAMETER_LIMIT), *rules.all_rules(recipe)[1:]]:
+    for rule in [below("parameters", count, PARAMETER_LIMIT), *model_rules(network, data.get_dataset(recipe.dataset))]:
         if not rule.passed:
             yield f"{rule.name}: {rule.measured}"
     if frozen := [name for name, parameter in network.named_parameters() if not parameter.requires_grad]:

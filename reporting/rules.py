@@ -15,17 +15,17 @@ from support.rule import Rule, below, format_rules
 from support.table import terminal_table
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import checkpoint
 import data
 from evaluate import evaluate
-from model import ARCHITECTURES, build, count_parameters
+from model import ARCHITECTURES, count_parameters
 from recipes import RECIPES, Recipe
 from reporting.model_summary import layer_table
 from train import train
 from trainer import Trainer
-from verdict import PARAMETER_LIMIT, model_rules
+from verdict import PARAMETER_LIMIT, build_model, model_rules
 
 
 def trained_logits(recipe: Recipe) -> Tensor:
@@ -62,11 +62,6 @@ def all_rules(recipe: Recipe) -> list[Rule]:
     training = training_rule(recipe)
     ran = model_rules(build_model(recipe), data.get_dataset(recipe.dataset)) if training.passed else []
     return [parameter_rule(recipe), *ran, training]
-
-
-def build_model(recipe: Recipe) -> nn.Module:
-    """The recipe's model, with fresh weights."""
-    return build(recipe.architecture, len(data.get_dataset(recipe.dataset).classes))
 
 
 def parameter_rule(recipe: Recipe) -> Rule:
