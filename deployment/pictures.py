@@ -59,7 +59,7 @@ def read(content: bytes, name: str, network: Network) -> list[Digit]:
 def digits(picture: np.ndarray, network: Network) -> list[Digit]:
     """The digits in a picture, uint8 [H, W, 3]: of the ways to divide its ink, the likeliest."""
     page = strokes.find(picture)
-    labels, found = rows.find(printed.without(page.mask, page.ink))
+    labels, found = rows.find(printed.without(page.mask))
     refuse_what_is_no_digit([rows.union(group) for row in found for group in row])
     digits: list[Digit] = []
     for row in found:

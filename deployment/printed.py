@@ -1,24 +1,28 @@
 """What is printed or drawn around digits: rulings, grids, boxes, the cells of a form, circles. None is a digit's ink.
 
-    without(mask, ink)    (strokes without it, where that is doubtful)
+    without(mask)    strokes without it
 
 Rulings are straight lines that cross the whole page at any angle, by a Hough transform (Duda & Hart, 1972). A frame is
-a closed outline with something inside that is no part of it.
+a convex outline around something high: what lies in the hulls of its holes stays, but for lines between cells.
 """
 
 import cv2
 import numpy as np
 
-from deployment.sheet import shrink
+from deployment.sheet import quadrilateral, shrink
 from deployment.strokes import FEW_PIXELS, Piece, connected, disc, odd, stroke_width
 
-SIDE = 400  # pixels, longer side of the picture in which lines are looked for
+SIDE = 400  # pixels, longer side of the picture in which lines are looked for, and of a box set upright
 THICKEST = 0.02  # of the longer side: no ruling is thicker
-COVERED = 0.75  # of a ruling's length; of a line between two cells nearly all
+COVERED = 0.75  # of a ruling's length
 STEP = np.pi / 720
+OPEN, CONVEX = 0.6, 0.85  # of its hull: an outline below the first is open; above the other it may be a frame
+BOX = 0.88  # of a quadrilateral: an outline above that is a box
+DIVIDED = 0.85  # of its length: how much of a line between two cells is ink
+HIGH = 0.4  # of a frame's inside: what is higher is a digit
 
 
-def without(mask: np.ndarray, ink: np.ndarray) -> np.ndarray:
+def without(mask: np.ndarray) -> np.ndarray:
     """A mask of strokes, bool [H, W], without rulings and frames."""
     mask = without_rulings(mask)
     labels, pieces = connected(mask)
@@ -36,7 +40,7 @@ def without_rulings(mask: np.ndarray) -> np.ndarray:
     long = [piece.labels for piece in pieces if piece.touches_edge(mask.shape) and piece.length >= least]
     if max(mask.shape) < FEW_PIXELS or not long:
         return mask
-    rulings = lines(np.isin(labels, long), np.ones_like(mask), COVERED, thickest)
+    rulings = lines(np.isin(labels, long), thickest)
     rest = mask & ~rulings
     if rest.sum() < 0.01 * mask.sum():  # a digit that fills its picture
         return mask
@@ -57,15 +61,14 @@ def bridged(rest: np.ndarray, mask: np.ndarray, width: float) -> np.ndarray:
     return rest | (mask & (cv2.morphologyEx(rest.astype(np.uint8), cv2.MORPH_CLOSE, disc(odd(width))) > 0))
 
 
-def lines(mask: np.ndarray, area: np.ndarray, covered: float, thickest: float) -> np.ndarray:
-    """Straight lines of a mask that cross an area, both bool [H, W], and are covered to a share; bool [H, W]. None is
-    thicker than so many pixels."""
-    small, within = (shrink(255 * each.astype(np.uint8), SIDE) > 64 for each in (mask, area))
+def lines(mask: np.ndarray, thickest: float) -> np.ndarray:
+    """Straight lines that cross a mask, no thicker than so many pixels: bool [H, W]."""
+    small = (shrink(255 * mask.astype(np.uint8), SIDE) > 64).astype(np.uint8)
     least = 0.5 * min(small.shape)
-    votes = cv2.HoughLines(small.astype(np.uint8), 1, STEP, max(10, int(covered * least)))
+    votes = cv2.HoughLines(small, 1, STEP, max(10, int(COVERED * least)))
     votes = [] if votes is None else votes.reshape(-1, 2).tolist()  # the most covered first
     drawn, scale = np.zeros(mask.shape, np.uint8), max(mask.shape) / max(small.shape)
-    distances = cv2.distanceTransform(small.astype(np.uint8), cv2.DIST_L2, 5)
+    distances = cv2.distanceTransform(small, cv2.DIST_L2, 5)
     alike = {(round(rho / 2), round(theta / STEP / 3)): (rho, theta) for rho, theta in reversed(votes)}
     for rho, theta in alike.values():
         normal, far = np.array([np.cos(theta), np.sin(theta)]), 2 * SIDE * np.array([-np.sin(theta), np.cos(theta)])
@@ -73,62 +76,49 @@ def lines(mask: np.ndarray, area: np.ndarray, covered: float, thickest: float) -
         _, start, end = cv2.clipLine((0, 0, *small.shape[::-1]), *ends)
         count = max(abs(start[0] - end[0]), abs(start[1] - end[1])) + 1
         x, y = np.rint(np.linspace(start, end, count)).astype(int).T
-        crossed, thickness = within[y, x], scale * 2 * np.median(distances[y, x])
-        is_long = crossed.sum() >= least and (distances[y, x][crossed] > 0).mean() >= covered
-        if is_long and thickness <= thickest + 2 * scale:
+        along, thickness = distances[y, x], scale * 2 * np.median(distances[y, x])
+        if count >= least and (along > 0).mean() >= COVERED and thickness <= thickest + 2 * scale:
             ends = [tuple(np.rint((np.array(each) + 0.5) * scale).astype(int).tolist()) for each in (start, end)]
             cv2.line(drawn, *ends, 1, odd(thickness + 1))
     return drawn > 0
 
 
 def unframe(ink: np.ndarray, own: np.ndarray) -> None:
-    """Take a piece out of the ink in its box, bool [h, w], so far as it is a frame, and mark where that is doubtful."""
-    body, is_open = surrounded(own)
-    contours, _ = cv2.findContours(body, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    contour = max(contours, key=cv2.contourArea, default=None)
-    if contour is None or (size := cv2.contourArea(contour)) < 0.3 * own.size:
+    """Take a piece out of the ink in its box, both bool [h, w], where it is a frame; digits that touch it stay."""
+    contours, hierarchy = cv2.findContours(own.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    holes = [contour for contour, (*_, parent) in zip(contours, hierarchy[0], strict=True) if parent >= 0]
+    outline, width, between = max(contours, key=cv2.contourArea), stroke_width(own), np.zeros_like(own)
+    size, hull = cv2.contourArea(outline), cv2.contourArea(cv2.convexHull(outline))
+    if size < OPEN * hull:
+        inside, between = hulls([outline], own.shape, 3 * width), own
+        if (own & inside).sum() > 0.1 * own.sum():
+            return
+    elif not holes or size < CONVEX * hull:
         return
-    fullness = size / cv2.contourArea(cv2.convexHull(contour))
-    is_box = size > 0.88 * np.prod(cv2.minAreaRect(contour)[1])
-    depth = np.ceil(cv2.distanceTransform(np.pad(body, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]).astype(int)
-    share = np.bincount(depth.ravel(), own.ravel()) / np.bincount(depth.ravel())  # of each ring that is ink
-    width, usual = int(np.argmax(np.append(share[1:], 0) < 0.6)), stroke_width(own)
-    width = max(width, round((0.5 if is_box else 1.5) * usual))
-    inner = depth > width + 2
-    if fullness < 0.9 or not inner.any() or share[width + 3] > 0.3:
-        return
-    content = ink & inner
-    if is_box:
-        rest = content & ~lines(content, inner, 0.9, 2 * width)
-        content = bridged(rest, content, 2 * width) if rest.sum() > 0.1 * content.sum() else content
-    labels, pieces = connected(content)
-    main = max(pieces, key=lambda piece: piece.height * (not piece.is_flat), default=None)
-    if main is None:
-        return
-    height = main.height / cv2.boundingRect(inner.astype(np.uint8))[3]
-    joints = connected((labels == main.labels[0]) & (depth <= width + 5) & own)[1]
-    if is_open and joints:
-        return
-    if height < (0.1 if is_box else 0.25) if not joints else height < (0.3 if is_box else 0.5):
-        return
-    if len(joints) > 1 and fullness < 0.96 and not is_box:
-        return
-    outside = own & (cv2.dilate(body, disc(odd(width))) == 0)
-    kept = bridged(content | outside, own | content, 2 * width + 5) if joints else content | outside
-    ink[own] = kept[own]
+    elif size > BOX * cv2.contourArea(quadrilateral(outline)):
+        holes = np.concatenate(holes)
+        inside, between = hulls([holes], own.shape, width), dividers(own, holes, 0.7 * width)
+    else:
+        inside = hulls(holes, own.shape, width)
+    content = bridged(ink & inside & ~between, ink & inside, width)
+    height = max((piece.height for piece in connected(content)[1] if not piece.is_flat), default=0)
+    if height > HIGH * cv2.boundingRect(inside.astype(np.uint8))[3]:
+        ink[own & ~content] = False
 
 
-def surrounded(own: np.ndarray) -> tuple[np.ndarray, bool]:
-    """(the area that a piece goes around, uint8 [h, w]; whether its outline is open). What sticks out of it is not
-    counted in."""
-    contours, _ = cv2.findContours(own.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    contour = max(contours, key=cv2.contourArea)
-    filled, hull = np.zeros(own.shape, np.uint8), cv2.convexHull(contour)
-    y, x = np.nonzero(own)
-    directions = np.unique(np.rint(18 / np.pi * np.arctan2(y - own.shape[0] / 2, x - own.shape[1] / 2)))
-    is_open = cv2.contourArea(contour) < 0.6 * cv2.contourArea(hull)
-    if is_open and len(directions) > 30:
-        return cv2.fillPoly(filled, [hull], 1), True
-    cv2.drawContours(filled, [contour], -1, 1, cv2.FILLED)
-    size = odd(min(own.shape) / 4)
-    return cv2.morphologyEx(np.pad(filled, size), cv2.MORPH_OPEN, disc(size))[size:-size, size:-size].copy(), is_open
+def hulls(contours: list[np.ndarray], shape: tuple[int, ...], margin: float) -> np.ndarray:
+    """The hulls of contours but for a margin at their edges: bool, of a shape."""
+    drawn = np.zeros(shape, np.uint8)
+    for contour in contours:
+        hull = cv2.fillPoly(np.zeros(shape, np.uint8), [cv2.convexHull(contour)], 1)
+        drawn |= cv2.erode(hull, disc(odd(margin)), borderValue=0)
+    return drawn > 0
+
+
+def dividers(own: np.ndarray, holes: np.ndarray, margin: float) -> np.ndarray:
+    """Lines from side to side of the quadrilateral around the holes of a box, bool [h, w]: what divides its cells."""
+    change = cv2.getPerspectiveTransform(quadrilateral(holes), np.float32([[0, 0], [SIDE, 0], [SIDE, SIDE], [0, SIDE]]))
+    upright = cv2.warpPerspective(own.astype(np.float32), change, (SIDE, SIDE))
+    lines = ((upright.mean(0) > DIVIDED) | (upright.mean(1) > DIVIDED)[:, None]).astype(np.float32)
+    lines = cv2.warpPerspective(lines, change, own.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return cv2.dilate(lines, disc(odd(margin))) > 0

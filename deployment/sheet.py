@@ -38,6 +38,12 @@ def square(size: int) -> np.ndarray:
     return np.ones((size, size), np.uint8)
 
 
+def quadrilateral(contour: np.ndarray) -> np.ndarray:
+    """The four corners of what a contour fills, float32 [4, 2] (Low & Ilie, 2003)."""
+    hull = cv2.convexHull(contour)
+    return np.float32(cv2.approxPolyN(hull, 4)[0] if len(hull) > 4 else cv2.boxPoints(cv2.minAreaRect(hull)))
+
+
 def crop(picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int] | None]:
     """(the sheet in a picture, uint8 [H, W, 3], its left and top) or (the picture, None). Around a sheet that is askew,
     each pixel takes the colour of the nearest on the sheet: neither its edge nor a shadow across it ends there."""
