@@ -2,8 +2,8 @@
 
     crop(picture)    the sheet alone, and where it lies
 
-A sheet is a convex patch of few corners with a sharp edge all around, lighter or darker than what it lies on in any
-colour. A shadow has no such edge, and a digit is not convex.
+A sheet is a quadrilateral with a sharp edge all around, lighter or darker than what it lies on in any colour. A shadow
+has no such edge, and a digit is not convex.
 """
 
 import itertools
@@ -15,9 +15,7 @@ SIDE = 200  # pixels, longer side of the picture in which it is looked for
 SHARPEST = 0.7  # brightness of the darker side of an edge by the lighter side's, at most, at nine in ten of its places
 THRESHOLDS = (20, 28, 39, 55, 77, 108, 151, 211)  # each 1 / SHARPEST of the one before: every sharp edge crosses one
 MARGIN = 4  # of SIDE: pixels at a sheet's edge that are left out
-CORNERS = 6
-LEAST = 36  # pixels, shorter side of the picture: in fewer, a thick stroke looks like a sheet
-SMALL = 64  # pixels, shorter side of a picture in which a sheet fills more than half
+LEAST = 0.3  # of the picture: no sheet is smaller
 
 
 def shrink(picture: np.ndarray, side: int) -> np.ndarray:
@@ -48,8 +46,7 @@ def crop(picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int] | None]:
     """(the sheet in a picture, uint8 [H, W, 3], its left and top) or (the picture, None). Around a sheet that is askew,
     each pixel takes the colour of the nearest on the sheet: neither its edge nor a shadow across it ends there."""
     small = cv2.GaussianBlur(shrink(picture, SIDE), (0, 0), 1)
-    is_large = min(small.shape[:2]) >= LEAST
-    outlines = [outline for channel in channels(small) if is_large for outline in sheets(channel)]
+    outlines = [outline for channel in channels(small) for outline in sheets(channel)]
     if not outlines:
         return picture, None
     _, hull = min(outlines, key=lambda outline: outline[0])
@@ -64,36 +61,23 @@ def crop(picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int] | None]:
 
 
 def sheets(grey: np.ndarray) -> list[tuple[float, np.ndarray]]:
-    """[(how sharp the edge is, less is sharper; hull)] of what looks like a sheet at any threshold: around it all is
-    darker, or lighter, as it is not on both sides of a drawn line."""
-    edges = cv2.erode(grey, square(7)) / np.maximum(cv2.dilate(grey, square(7)), 1)
-    kinds, found = (cv2.THRESH_BINARY, cv2.THRESH_BINARY_INV), []
-    for level, kind in itertools.product(THRESHOLDS, kinds):
-        hull = patch(cv2.threshold(grey, level, 1, kind)[1])
-        if hull is None:
+    """[(how sharp the edge is, less is sharper; hull)] of what looks like a sheet at any threshold."""
+    edges, found = cv2.erode(grey, square(7)) / np.maximum(cv2.dilate(grey, square(7)), 1), []
+    for level, kind in itertools.product(THRESHOLDS, (cv2.THRESH_BINARY, cv2.THRESH_BINARY_INV)):
+        mask = cv2.threshold(grey, level, 1, kind)[1]
+        contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        outline = max(contours, key=cv2.contourArea, default=None)
+        if outline is None or (size := cv2.contourArea(outline)) < LEAST * grey.size:
             continue
-        inside = cv2.fillPoly(np.zeros(grey.shape, np.uint8), [hull], 1) > 0
-        line = cv2.polylines(np.zeros(grey.shape, np.uint8), [hull], True, 1)[3:-3, 3:-3] > 0
-        if inside.all() or line.sum() < 0.25 * cv2.arcLength(hull, True):  # much is the picture's own edge
+        if size < 0.9 * cv2.contourArea(quadrilateral(outline)):
+            continue
+        hull = cv2.convexHull(outline)
+        line = cv2.polylines(np.zeros_like(grey), [hull], True, 1)[3:-3, 3:-3] > 0
+        if line.sum() < 0.25 * cv2.arcLength(hull, True):  # much is the picture's own edge
             continue
         sharpness = float(np.quantile(edges[3:-3, 3:-3][line], 0.9))
+        inside = cv2.fillPoly(np.zeros_like(grey), [hull], 1) > 0
         levels = sorted([np.median(grey[inside]) + 1, np.median(grey[~inside]) + 1])
         if max(sharpness, levels[0] / levels[1]) < SHARPEST:
             found.append((sharpness, hull))
     return found
-
-
-def patch(mask: np.ndarray) -> np.ndarray | None:
-    """The hull of the largest part of a mask, where it is large, full, convex, and of few corners."""
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    outline = max(contours, key=cv2.contourArea, default=None)
-    if outline is None:
-        return None
-    hull = cv2.convexHull(outline)
-    area, sides = cv2.contourArea(hull), cv2.minAreaRect(hull)[1]
-    is_large = min(sides) >= min(mask.shape) / 3 and (min(mask.shape) >= SMALL or area > 0.5 * mask.size)
-    if not is_large or cv2.contourArea(outline) < 0.93 * area or area < 0.8 * np.prod(sides):
-        return None
-    is_full = (mask & cv2.fillPoly(np.zeros_like(mask), [outline], 1)).sum() >= 0.65 * area
-    corners = cv2.approxPolyDP(hull, 0.02 * cv2.arcLength(hull, True), True)
-    return hull if is_full and len(corners) <= CORNERS else None
