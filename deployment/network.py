@@ -59,11 +59,10 @@ class Network:
         parts = np.split(pixels[:, None], range(BATCH_IMAGES, len(pixels), BATCH_IMAGES))
         return np.concatenate([self.session.run(["probabilities"], {"pixels": part})[0] for part in parts])
 
-    def is_sure(self, pixels: np.ndarray, probabilities: np.ndarray, doubt: float = 0.0) -> np.ndarray:
+    def is_sure(self, probabilities: np.ndarray, kinds: np.ndarray | None = None, doubt: float = 0.0) -> np.ndarray:
         """Whether it is sure of what it read, bool [N]: the sureness is above a bound that comes from held-out images,
         and more so by a doubt, in nats, that there is about the images."""
-        certain = sureness(probabilities.max(1), pixels if self.reads_digits else None)
-        return certain >= self.facts["threshold"] + doubt
+        return sureness(probabilities.max(1), kinds) >= self.facts["threshold"] + doubt
 
 
 def log_odds(probabilities: np.ndarray) -> np.ndarray:
@@ -71,17 +70,16 @@ def log_odds(probabilities: np.ndarray) -> np.ndarray:
     return np.log(bounded / (1 - bounded))
 
 
-def sureness(confidences: np.ndarray, pixels: np.ndarray | None) -> np.ndarray:
+def sureness(confidences: np.ndarray, kinds: np.ndarray | None = None) -> np.ndarray:
     """How sure a network may be of its best classes, [N], of these probabilities: half of their log-odds, and for
-    handwriting, uint8 [N, 28, 28], the detector's log-odds that the image is a digit. The half is from the development
-    half of experiments/handwriting.py."""
-    digit = 0 if pixels is None else log_odds(detector().read(pixels)[:, 0])
-    return 0.5 * log_odds(confidences) + digit
+    handwriting the log-odds that the image is a digit, of the detector's probabilities [N, 3]. The half is from the
+    development half of experiments/handwriting.py."""
+    return 0.5 * log_odds(confidences) + (0 if kinds is None else log_odds(kinds[:, 0]))
 
 
 @functools.cache
 def detector() -> Network:
-    """The network that tells digits from what is none: classes `digit` and `none`."""
+    """The network that tells what an image of strokes is: classes `digit`, `several` that touch, and `none`."""
     return Network(DETECTOR)
 
 

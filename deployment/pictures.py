@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from deployment import picture_files, printed, rows, strokes
-from deployment.network import Network
+from deployment.network import LEAST, Network, detector, log_odds
 from deployment.sheet import shrink
 from deployment.strokes import Piece
 
@@ -24,11 +24,7 @@ BOX = 20  # pixels, longer side of a digit
 SMALLEST = 8  # pixels, the longer side of a digit
 WIDEST = 2.5  # times the height: no digit is wider
 SIDE_FOR_GARMENTS = 400  # pixels, longer side in which a garment is trimmed
-SEAM = 3.0  # nats that a cut costs, as digits seldom touch
-CUT = 2.0  # nats of doubt about digits that were cut apart: a V may be cut into ones
-UNSURE = 2.0  # nats that a digit costs of which the network is not sure
-BROAD = 0.9  # times the height: most digits are narrower
-SQUAT = 5.0  # nats that a digit costs by how much wider than high it is
+SEAM = 2.0  # nats that a digit costs, as digits seldom touch
 
 
 class Digit(NamedTuple):
@@ -51,7 +47,7 @@ def read(content: bytes, name: str, network: Network) -> list[Digit]:
             return digits(picture, network)
         pixels, box = garment(picture)
         (probabilities,) = read = network.read(pixels[None])
-        return [Digit(pixels, box, probabilities, bool(network.is_sure(pixels[None], read)[0]), "")]
+        return [Digit(pixels, box, probabilities, bool(network.is_sure(read)[0]), "")]
     except UserError as error:
         raise UserError(f"{name} {error}") from error
 
@@ -71,20 +67,20 @@ def digits(picture: np.ndarray, network: Network) -> list[Digit]:
 
 
 def likeliest(ink: np.ndarray, labels: np.ndarray, group: rows.Group, network: Network) -> list[Digit]:
-    """The digits of a group, read the likeliest way (LeCun et al. 1998: Viterbi's algorithm)."""
+    """The digits of a group, read the likeliest way (LeCun et al. 1998: Viterbi's algorithm). That it was cut apart is
+    doubtful so far as the whole looks like no digits at all: a V may be cut into ones."""
     runs = rows.runs(group)
     pixels = np.stack([fitted(digit(ink, labels, part), BOX, True) for part in runs.values()])
-    probabilities = network.read(pixels)
-    is_sure = network.is_sure(pixels, probabilities)
-    squat = np.array([max(0, part.width / part.height - BROAD) for part in runs.values()])
-    costs = SEAM + SQUAT * squat + UNSURE * ~is_sure - np.log(probabilities.max(1))
+    probabilities, kinds = network.read(pixels), detector().read(pixels)
+    costs = SEAM - np.log(np.maximum(kinds[:, 0], LEAST) * probabilities.max(1))
     best = [(0.0, [])]  # for each part the cost and the runs of the best way to read all before it
     for end in range(1, len(group) + 1):
         ways = [(number, start) for number, (start, stop) in enumerate(runs) if stop == end]
         reached = [(best[start][0] + costs[number], [*best[start][1], number]) for number, start in ways]
         best.append(min(reached, default=(np.inf, [])))
-    chosen, parts = best[-1][1], [*runs.values()]
-    sure = network.is_sure(pixels[chosen], probabilities[chosen], CUT) if len(chosen) > 1 else is_sure[chosen]
+    chosen, parts, whole = best[-1][1], [*runs.values()], [*runs].index((0, len(group)))
+    doubt = max(0, log_odds(kinds[whole, 2])) if len(chosen) > 1 else 0
+    sure = network.is_sure(probabilities[chosen], kinds[chosen], doubt)
     each = zip(chosen, sure.tolist(), strict=True)
     return [Digit(pixels[one], parts[one], probabilities[one], is_sure, "") for one, is_sure in each]
 

@@ -13,15 +13,13 @@ import numpy as np
 
 from deployment.strokes import Piece, connected, stroke_width
 
-SPECK = 0.003  # of the largest piece's area: less is none
 SMALL = 0.5  # of the tallest: a piece below that is part of a digit, or none
-NEAR, BESIDE, APART = 0.25, 0.15, 0.08  # of the tallest: how far a small piece lies over its digit, beside it; another
+NEAR, BESIDE = 0.25, 0.15  # of the tallest: how far a small piece lies from its digit, above or below; beside it
 SHORTEST = 0.35  # of the tallest
 WIDE = 0.75  # times its height: a piece wider than that may be several digits
-WIDEST = 1.6  # times its height: no digit is wider
 SLANTS = np.arange(-0.4, 0.41, 0.1)  # of cuts, as pixels aside for each one up
-CROSSED = 2  # widths of a stroke that a cut may cross
-MOST_CUTS = 7
+CROSSED = 3  # widths of a stroke that a cut may cross
+MOST_CUTS = 5
 
 Group = list[Piece]
 
@@ -29,13 +27,11 @@ Group = list[Piece]
 def find(mask: np.ndarray) -> tuple[np.ndarray, list[list[Group]]]:
     """(labels [H, W] of a mask; its rows). What touches the picture's edge is a digit only where all does."""
     labels, pieces = connected(mask)
-    least = SPECK * max((piece.area for piece in pieces), default=0)
-    pieces = [piece for piece in pieces if piece.area >= least]
     pieces = [piece for piece in pieces if not piece.touches_edge(mask.shape)] or pieces
     parts = joined(pieces)
     tallest = max((part.height for part in parts if not part.is_flat), default=0)  # others underline, or are dashes
     parts = [part for part in parts if part.length >= SHORTEST * tallest and part.is_flat <= (part.height >= tallest)]
-    return labels, [groups(row, labels) for row in lines(parts)]
+    return labels, [[cut(part, labels) for part in row] for row in lines(parts)]
 
 
 def union(pieces: list[Piece]) -> Piece:
@@ -74,7 +70,7 @@ def belongs(piece: Piece, digit: Piece, tallest: int) -> bool:
     is_underline = piece.is_flat and piece.y >= digit.y + 0.9 * digit.height and piece.width > 0.5 * digit.width
     is_over = overlap(piece, digit, 0) > 0.5 * min(piece.width, digit.width)
     is_small = min(piece.height, digit.height) < SMALL * tallest
-    reach = (NEAR if is_small else APART) if is_over else BESIDE * (is_small and piece.length < 0.9 * tallest)
+    reach = (NEAR if is_over else BESIDE) * is_small
     return gap(piece, digit) < (0.03 if is_underline else reach) * tallest
 
 
@@ -90,23 +86,9 @@ def lines(parts: list[Piece]) -> list[list[Piece]]:
     return sorted(rows, key=lambda row: np.mean([part.y + part.height / 2 for part in row]))
 
 
-def groups(row: list[Piece], labels: np.ndarray) -> list[Group]:
-    """A row as groups: parts over each other may be one digit, and wide ones several."""
-    height, groups = np.median([part.height for part in row]), []
-    for part in row:
-        parts = cut(part, labels) if part.width > WIDE * max(height, 0.8 * part.height) else [part]
-        if groups and overlap(groups[-1][-1], part, 0) > 0.25 * min(groups[-1][-1].width, part.width):
-            groups[-1] += parts
-        else:
-            groups.append(parts)
-    return groups
-
-
 def runs(group: Group) -> dict[tuple[int, int], Piece]:
-    """{(start, end): digit} of the consecutive parts of a group that may be one, by their height and width."""
-    every = {run: union(group[slice(*run)]) for run in itertools.combinations(range(len(group) + 1), 2)}
-    least, whole = 0.6 * max(part.height for part in group), (0, len(group))
-    return {run: part for run, part in every.items() if least <= part.height > part.width / WIDEST or run == whole}
+    """{(start, end): digit} of the consecutive parts of a group."""
+    return {run: union(group[slice(*run)]) for run in itertools.combinations(range(len(group) + 1), 2)}
 
 
 def spaces(digits: list[Piece]) -> list[bool]:
@@ -118,7 +100,10 @@ def spaces(digits: list[Piece]) -> list[bool]:
 
 
 def cut(part: Piece, labels: np.ndarray) -> Group:
-    """A part cut along straight lines that cross little ink; `labels` [H, W] gets a new one for each piece."""
+    """A part, if it is wide, cut along straight lines that cross little ink; `labels` [H, W] gets a new one for each
+    piece."""
+    if part.width <= WIDE * part.height:
+        return [part]
     mask = np.isin(labels[part.place], part.labels)
     y, x = np.indices(mask.shape)
     # [slants, h, w]: the column in which a cut through a pixel crosses half the height.

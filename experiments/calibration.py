@@ -24,28 +24,28 @@ ANSWERED = 0.98  # of the held-out images
 
 
 def evaluated(run: Path, data_dir: Path, temperature: float = 1.0) -> tuple[Evaluation, np.ndarray | None]:
-    """(evaluation, pixels for the detector: uint8 [N, 28, 28], None where they are no handwriting) of a run."""
+    """(evaluation, the detector's probabilities [N, 3], None where images are no handwriting) of a run."""
     model, state = checkpoint.load_model(run)
     images = load_tested(state, data_dir, "cpu")
     evaluation = dataclasses.replace(evaluate(model, images, tuple(state["classes"])), temperature=temperature)
     is_written = state["recipe"]["dataset"] == network.HANDWRITING
-    return evaluation, images.pixels[:, 0].numpy() if is_written else None
+    return evaluation, network.detector().read(images.pixels[:, 0].numpy()) if is_written else None
 
 
-def fit(evaluation: Evaluation, pixels: np.ndarray | None) -> dict[str, float]:
+def fit(evaluation: Evaluation, kinds: np.ndarray | None) -> dict[str, float]:
     """{"temperature": that of the least loss, "threshold": the sureness that ANSWERED of the images have}."""
     losses = [functional.cross_entropy(evaluation.logits / each, evaluation.labels).item() for each in TEMPERATURES]
     temperature = TEMPERATURES[np.argmin(losses)]
     confidences = dataclasses.replace(evaluation, temperature=temperature).confidences.numpy()
-    threshold = np.quantile(network.sureness(confidences, pixels), 1 - ANSWERED)
+    threshold = np.quantile(network.sureness(confidences, kinds), 1 - ANSWERED)
     return {"temperature": temperature, "threshold": float(threshold)}
 
 
 def measure(run: Path, data_dir: Path, fitted: dict[str, float]) -> dict[str, Any]:
     """How a calibrated run does on its test images, in percent: its expected calibration error; how many it answers,
     and how many of these are right; and the accuracy of each share of evaluate.ANSWERED."""
-    evaluation, pixels = evaluated(run, data_dir, fitted["temperature"])
-    answered = network.sureness(evaluation.confidences.numpy(), pixels) >= fitted["threshold"]
+    evaluation, kinds = evaluated(run, data_dir, fitted["temperature"])
+    answered = network.sureness(evaluation.confidences.numpy(), kinds) >= fitted["threshold"]
     right = (evaluation.predictions == evaluation.labels).numpy()[answered]
     return {
         "calibration_error": round(evaluation.calibration_error, 4),

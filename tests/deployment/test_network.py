@@ -44,12 +44,12 @@ def test_the_default_networks_probabilities_are_what_they_say_and_it_answers_wha
     evaluation = evaluate.Evaluation(torch.from_numpy(probabilities).log(), labels, tuple(found.classes))
     assert evaluation.accuracy == pytest.approx(found.facts["accuracy"], abs=0.015)  # an image may change sides
     assert evaluation.calibration_error < 0.5
-    sure = found.is_sure(pixels, probabilities)
+    sure = found.is_sure(probabilities, network.detector().read(pixels))
     assert sure.mean() > 0.96
     wrong = probabilities.argmax(1) != labels.numpy()
     assert wrong[sure].mean() < 0.7 * wrong.mean()
     turned = np.ascontiguousarray(np.rot90(pixels, axes=(1, 2)))
-    sideways = found.is_sure(turned, found.read(turned))
+    sideways = found.is_sure(found.read(turned), network.detector().read(turned))
     assert sideways[np.isin(labels.numpy(), (2, 3, 4, 5, 6, 7, 9))].mean() < 0.15
 
 
@@ -113,7 +113,7 @@ def test_the_temperature_is_the_one_by_which_logits_were_sharpened_and_the_bound
     assert fitted["temperature"] == pytest.approx(2.5, rel=0.06)
     calibrated = dataclasses.replace(evaluation, temperature=fitted["temperature"])
     assert calibrated.calibration_error < 0.3 * evaluation.calibration_error
-    sure = network.sureness(calibrated.confidences.numpy(), None) >= fitted["threshold"]
+    sure = network.sureness(calibrated.confidences.numpy()) >= fitted["threshold"]
     assert sure.mean() == pytest.approx(calibration.ANSWERED, abs=1e-3)
 
 

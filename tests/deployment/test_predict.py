@@ -139,7 +139,7 @@ def test_a_row_is_a_line_with_the_probability_of_each_digit(folder, capsys):
 
 
 def test_where_it_is_unsure_it_says_so_with_its_two_best_guesses(folder, capsys, monkeypatch):
-    monkeypatch.setattr(network.Network, "is_sure", lambda self, pixels, read, doubt=0.0: read.max(1) > 1)
+    monkeypatch.setattr(network.Network, "is_sure", lambda self, read, kinds, doubt: read.max(1) > 1)
     _, output, _ = call(capsys, folder / "2.png")
     assert re.search(r"  \?   7 +\d+\.\d %   \d +\d+\.\d %\n$", output)
     _, output, _ = call(capsys, folder / "2.png", "--json")
