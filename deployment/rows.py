@@ -13,6 +13,7 @@ import numpy as np
 
 from deployment.strokes import Piece, connected, stroke_width
 
+SPECK = 0.003  # of the largest piece's area: less is none
 SMALL = 0.5  # of the tallest: a piece below that is part of a digit, or none
 NEAR, BESIDE = 0.25, 0.15  # of the tallest: how far a small piece lies from its digit, above or below; beside it
 SHORTEST = 0.35  # of the tallest
@@ -27,6 +28,8 @@ Group = list[Piece]
 def find(mask: np.ndarray) -> tuple[np.ndarray, list[list[Group]]]:
     """(labels [H, W] of a mask; its rows). What touches the picture's edge is a digit only where all does."""
     labels, pieces = connected(mask)
+    least = SPECK * max((piece.area for piece in pieces), default=0)
+    pieces = [piece for piece in pieces if piece.area >= least]
     pieces = [piece for piece in pieces if not piece.touches_edge(mask.shape)] or pieces
     parts = joined(pieces)
     tallest = max((part.height for part in parts if not part.is_flat), default=0)  # others underline, or are dashes
