@@ -13,8 +13,6 @@ needs.
 import argparse
 import contextlib
 import dataclasses
-import hashlib
-import json
 import os
 import shutil
 import statistics
@@ -28,9 +26,6 @@ from typing import Any
 
 from support import UserError, cli, devices, files, intervals, settings
 
-import safetensors.torch
-import torch
-from torch import Tensor, nn
 from tqdm import tqdm
 
 import checkpoint
@@ -39,6 +34,7 @@ import recipes
 import results
 from deployment import network
 from experiments import calibration
+from experiments.weights import write_weights
 from recipes import Recipe
 from results import run_name
 
@@ -94,30 +90,6 @@ def summarize(recipe: Recipe, seeds: Collection[int]) -> dict[str, Any]:
         **environment.origin(runs[0]["environment"]["commit"]),
         "environment": runs[0]["environment"],
     }
-
-
-def seed_sums(tensors: dict[str, Tensor]) -> list[str]:
-    """The SHA-256 sum of each seed's weights, of tensors [seeds, …]."""
-    seeds = range(len(next(iter(tensors.values()))))
-    parts = [b"".join(tensors[name][seed].numpy().tobytes() for name in sorted(tensors)) for seed in seeds]
-    return [hashlib.sha256(part).hexdigest() for part in parts]
-
-
-def write_weights(path: Path, record: dict[str, Any], deployed: list[tuple[nn.Module, dict[str, Any]]]) -> None:
-    """Write the deployed networks of a record's runs, each with its checkpoint's state, as safetensors: every tensor of
-    their state_dict as [seeds, …], and in the metadata, as JSON, what they are and the sum of each."""
-    networks, states = [model[1].state_dict() for model, _ in deployed], [state for _, state in deployed]
-    tensors = {name: torch.stack([each[name] for each in networks]).contiguous() for name in networks[0]}
-    facts = {
-        "recipe": record["recipe"],
-        "environment": record["environment"],
-        "seeds": [run["seed"] for run in record["runs"]],
-        "identity": states[0]["identity"],
-        "normalize": [state["normalize"] for state in states],
-        "sums": seed_sums(tensors),
-    }
-    # As one text: several would be written in another order each time.
-    files.replace_file(path, safetensors.torch.save(tensors, {"record": json.dumps(facts, ensure_ascii=False)}))
 
 
 class Training(subprocess.Popen):

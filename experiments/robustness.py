@@ -3,16 +3,18 @@
     python -m experiments.robustness [--half development] [--data data]     results/records/robustness.json
 
 Pictures are those of experiments/handwriting.py, by the people that are held back, and UCI's optdigits as scikit-learn
-ships them, 8 × 8 pixels of 13 other writers, enlarged to 160 on a white page of 240. The best network reads them,
-by the functions of make predict. Test images, corrupted by experiments/corruptions.py, are read by the network of each
-recipe.
+ships them, 8 × 8 pixels of 13 other writers, enlarged to 160 on a white page of 240. The networks of all seeds of the
+best record read them, by the functions of make predict. Test images, corrupted by experiments/corruptions.py, are read
+by the network of each recipe.
 """
 
 import functools
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from support import UserError, cli, devices, files
@@ -22,13 +24,16 @@ import numpy as np
 
 import data
 import environment
+import recipes
 import results
-from deployment import network, pictures
+from deployment import network, onnx_format, pictures
 from deployment.network import Network
 from experiments import handwriting, tables
 from experiments.corruptions import CORRUPTIONS
+from experiments.weights import deployed, load_weights
 
 SEED = 0
+OUTCOMES = "right", "wrong", "guessed"
 PAGE, ENLARGED = 240, 160  # pixels
 PACKAGES = "onnxruntime", "opencv-python-headless", "scikit-learn"
 
@@ -66,6 +71,17 @@ def outcome(reader: Network, drawing: Drawing) -> dict[str, bool]:
     return {"right": answered and guessed, "wrong": answered and not guessed, "guessed": guessed}
 
 
+def seeds_of(best: Network, folder: Path) -> list[Network]:
+    """The networks of all seeds of the record whose first one is the best, exported into a folder."""
+    record_path, record = best.path.with_suffix(".json"), results.load_record(best.name)
+    recipe, shape = recipes.from_stored(record["recipe"]), data.get_dataset(best.facts["dataset"]).input_shape
+    weights = load_weights(record_path, len(record["runs"]))
+    for index, run in enumerate(record["runs"]):
+        path = folder / f"{best.name}-seed{run['seed']}.onnx"
+        onnx_format.write(path, deployed(recipe, weights, index), shape, best.facts | {"seed": run["seed"]})
+    return [Network(path) for path in sorted(folder.iterdir())]
+
+
 def accuracies(readers: list[Network], tested: dict[str, data.Images], run: tuple[str, Any]) -> dict[str, Any]:
     """A row of the record: the accuracy in percent of each network on its data set's test images, {data set: images},
     under a corruption of a kind and level."""
@@ -88,16 +104,20 @@ def measure(half: str, data_dir: str) -> dict[str, Any]:
     datasets = dict.fromkeys(each.facts["dataset"] for each in readers)
     tested = {name: data.load(name, data_dir, "test") for name in datasets}
     runs = [(kind, level) for kind, (levels, _) in CORRUPTIONS.items() for level in levels]
-    best, counts = readers[0], {}
-    with ThreadPoolExecutor(devices.threads()) as pool:
+    counts = {}
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(devices.threads()) as pool:
+        seeds = seeds_of(readers[0], Path(folder))
         for kind, several in drawings(half).items():
-            outcomes = list(pool.map(functools.partial(outcome, best), several))
-            counts[kind] = {"n": len(outcomes)} | {name: sum(each[name] for each in outcomes) for name in outcomes[0]}
+            each_of = [list(pool.map(functools.partial(outcome, reader), several)) for reader in seeds]
+            shares = {
+                name: [100 * np.mean([each[name] for each in outcomes]) for outcomes in each_of] for name in OUTCOMES
+            }
+            counts[kind] = {"n": len(several)} | {name: np.round(share, 2).tolist() for name, share in shares.items()}
         corrupted = list(pool.map(functools.partial(accuracies, readers, tested), runs))
     return {
         "environment": environment.describe(device, "float32") | {name: version(name) for name in PACKAGES},
         "seed": SEED,
-        "reader": best.name,
+        "reader": readers[0].name,
         "half": half,
         "people": len(handwriting.HALVES[half]),
         "pictures": counts,

@@ -9,7 +9,6 @@ images. docs/records.md has what this cannot see.
 
 import dataclasses
 import itertools
-import json
 import reprlib
 import statistics
 import tempfile
@@ -22,7 +21,6 @@ from support import UserError, cli, devices, files, identity, intervals, sanity
 from support.rule import Rule, below, mark
 
 import numpy as np
-import safetensors
 import torch
 from torch import Tensor, nn
 
@@ -34,25 +32,15 @@ import results
 from deployment.network import Network
 from evaluate import Evaluation, evaluate
 from experiments import records
-from model import Normalize
+from experiments.weights import REMEDY, Weights, deployed, load_weights, sums
 from recipes import Recipe
 from reporting import standings
 from results import Record
 from verdict import PARAMETER_LIMIT, build_model, model_rules
 
-FACTS = "recipe", "environment", "seeds", "identity", "normalize", "sums"  # of weights
 LOSS_TOLERANCE = 1e-5  # other processors change a loss by 1e-7; two seeds of a record differ by 3e-5 and more
 ALIKE = 0.05  # root mean square by which logits differ, as a share of theirs; it is 0.15 and more between two seeds
 PROBABILITY_TOLERANCE = 1e-3
-REMEDY = "restore it, or make records writes it again"
-
-
-@dataclasses.dataclass(frozen=True)
-class Weights:
-    """The weights of a record: tensors [seeds, …], and what `records.write_weights` says of them."""
-
-    tensors: dict[str, Tensor]
-    facts: dict[str, Any]
 
 
 def load_record(path: Path) -> Record:
@@ -61,33 +49,6 @@ def load_record(path: Path) -> Record:
     if recipes.from_stored(record["recipe"]).name != path.stem:
         raise UserError(f"{path} is of the recipe {record['recipe'].get('name')!r}: {REMEDY}")
     return record
-
-
-def load_weights(record_path: Path, count: int) -> Weights:
-    """The weights of a record of so many runs. Raises UserError for others."""
-    path = record_path.with_suffix(".safetensors")
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
-            facts = json.loads(file.metadata()["record"])
-        facts = {key: facts[key] for key in FACTS}
-        lengths = {len(tensor) for tensor in tensors.values()} | {len(facts[key]) for key in FACTS[-2:]}
-    except (OSError, safetensors.SafetensorError, TypeError, KeyError, ValueError) as error:
-        raise UserError(f"{path} holds no weights of a record ({error}): {REMEDY}") from error
-    if lengths != {count}:
-        raise UserError(f"{path} holds weights of other runs than the {count} of the record: {REMEDY}")
-    return Weights(tensors, facts)
-
-
-def deployed(recipe: Recipe, weights: Weights, index: int) -> nn.Module:
-    """The network of a run, as `checkpoint.load_model` gives it. Raises UserError for weights of another one."""
-    network = build_model(recipe)
-    try:
-        network.load_state_dict({name: tensor[index] for name, tensor in weights.tensors.items()})
-    except RuntimeError as error:
-        raise UserError(f"the weights are not of {recipe.architecture!r} in model.py") from error
-    layout = identity.memory_format(network, data.get_dataset(recipe.dataset).input_shape)
-    return nn.Sequential(Normalize(**weights.facts["normalize"][index]), network).to(memory_format=layout)
 
 
 def is_close(said: Any, found: Any, atol: float = 0, rtol: float = 0) -> bool:
@@ -126,8 +87,8 @@ def weight_faults(record: Record, weights: Weights) -> Iterator[str]:
     for key, said in {"recipe": record["recipe"], "environment": record["environment"], "seeds": seeds}.items():
         if said != weights.facts[key]:
             yield f"{key} of the weights: not as in the record"
-    for seed, *sums in zip(seeds, records.seed_sums(weights.tensors), weights.facts["sums"], strict=True):
-        if len(set(sums)) > 1:
+    for seed, *both in zip(seeds, sums(weights.tensors), weights.facts["sums"], strict=True):
+        if len(set(both)) > 1:
             yield f"seed {seed}: the weights do not have their sum"
 
 

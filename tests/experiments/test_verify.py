@@ -20,7 +20,7 @@ import recipes
 import results
 from deployment import onnx_format
 from evaluate import evaluate
-from experiments import records, verify
+from experiments import records, verify, weights
 from model import Normalize, build
 from reporting import rules
 
@@ -62,7 +62,7 @@ def write(folder, images, count=10, architecture="default", **changes):
     files.write_json(folder / "default.json", record)
     identified = identity.identify(lambda: build(architecture, 10), SHAPE)
     states = [{"identity": identified, "normalize": NORMALIZE}] * count
-    records.write_weights(folder / "default.safetensors", record, list(zip(deployed, states, strict=True)))
+    weights.write_weights(folder / "default.safetensors", record, list(zip(deployed, states, strict=True)))
     return record, deployed[0]
 
 
@@ -108,7 +108,7 @@ def changed_weights(folder, change, facts):
     tensors = safetensors.torch.load_file(path)
     for name in tensors:
         tensors[name] = change(tensors[name]).contiguous()
-    said["sums"] = records.seed_sums(tensors)
+    said["sums"] = weights.sums(tensors)
     facts(said)
     path.write_bytes(safetensors.torch.save(tensors, {"record": json.dumps(said)}))
 
@@ -291,7 +291,7 @@ def test_the_first_seed_is_trained_again(folder, two_epochs, monkeypatch, apart,
     path, (network, state) = folder / "default.json", checkpoint.load_model(two_epochs)
     record = json.loads(path.read_bytes())
     if is_same:
-        records.write_weights(path.with_suffix(".safetensors"), record, [(network, state)] * 10)
+        weights.write_weights(path.with_suffix(".safetensors"), record, [(network, state)] * 10)
 
     def train_all(trainings, jobs, threads, flags, out):
         assert (jobs, threads, flags[-2:]) == (1, PLACE["threads"], ["--device", "cpu"])
