@@ -14,7 +14,6 @@ from support import UserError, files, sanity
 
 import onnx
 import torch
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
 
@@ -48,9 +47,15 @@ def write(path: Path | str, model: nn.Module, input_shape: tuple[int, int, int],
             dynamic_shapes={"pixels": {0: "N"}},
             verbose=False,
         )
-    ClearMetadataAndDocStringPass()(program.model)  # names of torch's functions, and paths of this machine
     content = program.model_proto
-    content.graph.ClearField("value_info")
+    graph = content.graph
+    # The exporter notes about each value the names of torch's functions, and paths of this machine.
+    graph.ClearField("value_info")
+    for noted in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        noted.ClearField("metadata_props")
+        noted.ClearField("doc_string")
+    for node in graph.node:
+        node.ClearField("name")
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
     onnx.helper.set_model_props(content, texts)
     onnx.checker.check_model(content)
