@@ -52,8 +52,8 @@ class Views(nn.Module):
         self.model = model
 
     def forward(self, pixels: Tensor) -> Tensor:
-        shifted = [pixels.roll(step, axis) for step in (1, -1) for axis in (2, 3)]
-        return sum(self.model(view) for view in (pixels, *shifted)) / (1 + len(shifted))
+        views = [pixels, *(pixels.roll(step, axis) for step in (1, -1) for axis in (2, 3))]
+        return self.model(torch.cat(views)).unflatten(0, (len(views), -1)).mean(0)
 
 
 class Shapes:
