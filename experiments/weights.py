@@ -1,8 +1,10 @@
 """The weights of a record: the deployed network of every seed, in one file of safetensors.
 
-write_weights(path, record, models)    those of a record's runs
-load_weights(record_path, count)       as tensors [seeds, …], and what they are
-deployed(recipe, weights, 0)           the network of the first seed
+    write_weights(path, record, models)    those of a record's runs
+    load_weights(record_path, count)       as tensors [seeds, …], and what they are
+    deployed(recipe, weights, 0)           the network of the first seed
+
+What they are, and the sum of each seed's, stands in the file's metadata.
 """
 
 import dataclasses

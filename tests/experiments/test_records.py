@@ -20,7 +20,7 @@ import environment
 import model
 import recipes
 import results
-from experiments import records, tables
+from experiments import records, tables, weights
 
 SMALL_TRAINING = str(Path(spawned.__file__).with_name("killed_run.py"))
 DEFAULT = recipes.get_recipe("default")
@@ -109,7 +109,7 @@ def test_weights_of_all_seeds_share_a_file_that_says_what_they_are(tmp_path):
     record = facts | {"runs": [{"seed": seed} for seed in range(3)]}
     path = tmp_path / "default.safetensors"
     deployed = [nn.Sequential(nn.Identity(), network.to(memory_format=torch.channels_last)) for network in networks]
-    records.write_weights(path, record, list(zip(deployed, states, strict=True)))
+    weights.write_weights(path, record, list(zip(deployed, states, strict=True)))
     with safetensors.safe_open(path, "pt") as file:
         said = json.loads(file.metadata()["record"])
     normalize = [state["normalize"] for state in states]
@@ -119,7 +119,7 @@ def test_weights_of_all_seeds_share_a_file_that_says_what_they_are(tmp_path):
     for seed, network in enumerate(networks):
         for name, tensor in network.state_dict().items():
             assert torch.equal(tensors[name][seed], tensor)
-    assert said["sums"] == records.seed_sums(tensors)
+    assert said["sums"] == weights.sums(tensors)
     assert len(set(said["sums"])) == 3
 
 

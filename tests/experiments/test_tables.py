@@ -144,8 +144,9 @@ ENVIRONMENT = ("UV_TORCH_BACKEND", "OMP_NUM_THREADS", "GOMP_SPINCOUNT", "KMP_BLO
 def test_what_readme_and_docs_name_is_there(path):
     """Files and folders, make targets and variables, recipes."""
     text = path.read_text(encoding="utf-8")
-    makefile = (tables.ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"(?:`|^)make ([a-z][a-z-]+)", text, re.MULTILINE):
+    makefiles = tables.ROOT / "Makefile", tables.ROOT / "deployment" / "firmware" / "Makefile"
+    makefile = "\n".join(path.read_text(encoding="utf-8") for path in makefiles)
+    for target in re.findall(r"(?:`|^ *)make ([a-z][a-z-]+)", text, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for variable in re.findall(r"\b([A-Z]{2,}(?:_[A-Z]+)*)=", text):
         assert variable in makefile or variable in ENVIRONMENT, variable
