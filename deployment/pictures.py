@@ -134,7 +134,7 @@ def trimmed(ink: np.ndarray, least: float = 0.25) -> np.ndarray:
 def fitted(content: np.ndarray, box: int, is_ink: bool) -> np.ndarray:
     """Content [h, w] scaled and placed on an empty image, uint8 [28, 28]: ink by its mass and at full strength,
     shades by their box and as they are. Content that is as large as the box but for a pixel is not scaled: nothing but
-    sharpness could change."""
+    sharpness could change. Ink between two places takes the upper or left one, however its sums are rounded."""
     scale = box / max(content.shape)
     if abs(max(content.shape) - box) > 1 or max(content.shape) > SIDE:
         height, width = (max(1, round(size * scale)) for size in content.shape)
@@ -144,7 +144,7 @@ def fitted(content: np.ndarray, box: int, is_ink: bool) -> np.ndarray:
     if is_ink:
         content = content / content.max()
         centre = np.array([content.sum(1 - axis) @ np.arange(size) for axis, size in enumerate(content.shape)])
-        centre /= content.sum()  # not cv2.moments, which takes what is two pixels wide for a list of points
+        centre = centre / content.sum() + 1e-3  # not cv2.moments: to it, two pixels wide is a list of points
     space = SIDE - np.array(content.shape)
     before = np.clip(np.rint(SIDE / 2 - centre), 0, space).astype(int)
     return np.rint(255 * np.pad(content, np.stack([before, space - before], 1))).astype(np.uint8)

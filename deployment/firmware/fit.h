@@ -27,10 +27,11 @@ static inline uint32_t fit_overlap(int index, int size, int place, int count)
     return end > start ? (uint32_t)(end - start) : 0;
 }
 
-/* Where to begin so that the centre of mass, moment / mass, is at 14, and `size` pixels stay within 28. */
+/* Where to begin so that the centre of mass, moment / mass, is at 14, and `size` pixels stay within 28: of two places
+   that are as near the first one, as in pictures.py, where sums are rounded. */
 static inline int fit_before(uint64_t moment, uint64_t mass, int size)
 {
-    uint64_t twice = (FIT_SIDE + 1) * mass;
+    uint64_t twice = (FIT_SIDE + 1) * mass - mass / 500;
     int before = twice < 2 * moment ? 0 : (int)((twice - 2 * moment) / (2 * mass));
     return before < FIT_SIDE - size ? before : FIT_SIDE - size;
 }
@@ -65,7 +66,7 @@ static inline int fit(const uint8_t *ink, int width, int height, uint8_t pixels[
                            fit_overlap(y, bottom - top, r, rows);
             sums[r * columns + c] = sum;
             most = sum > most ? sum : most;
-            mass += sum, across += (uint64_t)sum * c, down += (uint64_t)sum * r;
+            mass += sum, across += (uint64_t)sum * (uint32_t)c, down += (uint64_t)sum * (uint32_t)r;
         }
     for (int i = 0; i < FIT_SIDE * FIT_SIDE; i++)
         pixels[i] = 0;
