@@ -204,6 +204,8 @@ def test_the_folder_builds_and_its_self_test_fails_for_a_digit_that_is_read_othe
     folder, count = firmware
     status, output = make(folder)
     assert status == 0, output
+    assert make(folder, "CFLAGS=-Dmain=other")[0] != 0  # compiled again, with other flags
+    assert make(folder)[0] == 0
     ended = subprocess.run([folder / "selftest"], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (0, f"{count} of {count}\n")
     path = folder / "digits.h"
