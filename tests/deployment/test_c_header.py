@@ -258,7 +258,7 @@ def test_every_cortex_m_reads_the_digits_and_a_class_needs_no_floating_point(fir
 def test_a_grey_picture_is_brought_to_what_the_network_reads_as_pictures_are(tmp_path, side):
     """Within one grey level of pictures.fitted, where nothing has to be enlarged."""
     (tmp_path / "main.c").write_text(FIT_PICTURES)
-    strict = "-Wconversion", "-Wsign-conversion"
+    strict = "-Wconversion", "-Wsign-conversion", "-Wframe-larger-than=2048"
     c_header.compile_c(
         *strict, f"-DSIDE={side}", f"-I{c_header.FIRMWARE}", tmp_path / "main.c", "-o", tmp_path / "main"
     )
