@@ -71,7 +71,8 @@ def figure_faults(record: Record) -> Iterator[str]:
     expected["total_epochs"] = record["recipe"]["epochs"]
     for name, value in expected.items():
         if not is_close(record[name], value, rtol=1e-9):
-            yield f"{name} is {record[name]}, by the runs {value}"
+            said, found = (np.round(np.array(each, float), 4).tolist() for each in (record[name], value))
+            yield f"{name} is {said}, by the runs {found}"
     commit = record["environment"]["commit"]
     if commit == "unknown" or commit.endswith("-dirty"):
         yield f"the commit is {commit}: a record is of committed code"
@@ -216,8 +217,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     devices.prepare()
     paths = [path for path in sorted(results.RECORDS.glob("*.json")) if "runs" in files.read_json(path, REMEDY)]
-    if arguments.recipe:
-        paths = [results.RECORDS / f"{arguments.recipe}.json"]
+    names = [path.stem for path in paths]
+    if arguments.recipe and arguments.recipe not in names:
+        raise UserError(f"there is no record {arguments.recipe!r} in {results.RECORDS}: there are {', '.join(names)}")
+    paths = [path for path in paths if arguments.recipe in (None, path.stem)]
     passed = True
     for path in paths:
         line, wrong = verify(path, arguments.data)

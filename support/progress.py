@@ -62,10 +62,9 @@ class Meter:
 @functools.cache  # a second warning would say no more
 def warn_of_crowd() -> None:
     """Warn, once, that other work slows the training down."""
-    cli.warn(
-        f"other work takes the processor: this training gets less than {CROWDED:.0%} of the time of its "
-        f"{torch.get_num_threads()} threads, and is slower for it; THREADS=1 waits less for others"
-    )
+    count = torch.get_num_threads()
+    remedy = "THREADS=1 waits less for others" if count > 1 else "its seconds are too high, its accuracy is as ever"
+    cli.warn(f"other work takes the processor: this training gets less than {CROWDED:.0%} of {count} cores; {remedy}")
 
 
 def check_finite(loss: float, epoch: int) -> float:

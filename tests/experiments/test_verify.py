@@ -139,7 +139,7 @@ def set_run(key, value):
         (lambda record: record.update(mean_ci95=[99.4, 99.6]), "mean_ci95 is [99.4, 99.6], by the runs"),
         (lambda record: record.update(total_parameters=18_000), "total_parameters is 18,000, counted are 19,066"),
         (lambda record: record.update(total_parameters=20_000), "Below 20,000 parameters: 20,000 ≥ 20,000"),
-        (lambda record: record.update(total_epochs=2), "total_epochs is 2, by the runs 1"),
+        (lambda record: record.update(total_epochs=2), "total_epochs is 2.0, by the runs 1.0"),
         (lambda record: record["recipe"].update(epochs=0.5, learning_rate=9), "recipe of the weights: not as in"),
         (lambda record: record["environment"].update(cpu="another"), "environment of the weights: not as in"),
         (lambda record: record["environment"].update(commit="c0ffee-dirty"), "the commit is c0ffee-dirty: a record"),
