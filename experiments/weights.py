@@ -20,9 +20,8 @@ import torch
 from torch import Tensor, nn
 
 import data
-from model import Normalize
+from model import Normalize, build
 from recipes import Recipe
-from verdict import build_model
 
 FACTS = "recipe", "environment", "seeds", "identity", "normalize", "sums"  # of weights
 REMEDY = "restore it, or make records writes it again"
@@ -78,7 +77,7 @@ def load_weights(record_path: Path, count: int) -> Weights:
 
 def deployed(recipe: Recipe, weights: Weights, index: int) -> nn.Module:
     """The network of a run, as `checkpoint.load_model` gives it. Raises UserError for weights of another one."""
-    network = build_model(recipe)
+    network = build(recipe.architecture, len(data.get_dataset(recipe.dataset).classes))
     try:
         network.load_state_dict({name: tensor[index] for name, tensor in weights.tensors.items()})
     except RuntimeError as error:
