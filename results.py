@@ -103,36 +103,6 @@ class Result(TypedDict):
     environment: Environment
 
 
-class RecordedRun(TypedDict):
-    """A run in a record; experiments/calibration.py has what the figures from calibration_error on are."""
-
-    seed: Count
-    final_test_accuracy: Percent
-    final_test_loss: float
-    training_time: Seconds
-    calibration_error: Percent
-    answered: Percent
-    answered_accuracy: Percent
-    coverage: list[Percent]
-
-
-class Record(TypedDict):
-    """The content of results/records/<recipe>.json. A single run has no deviation and no interval of the mean; date and
-    author are those of the commit."""
-
-    recipe: dict[str, Any]
-    total_parameters: Count
-    total_epochs: Positive | Annotated[float, msgspec.Meta(gt=0)]
-    runs: Annotated[list[RecordedRun], msgspec.Meta(min_length=1)]
-    mean: Percent
-    deviation: float | None
-    mean_ci95: Interval | None
-    date: NotRequired[str]
-    author: NotRequired[str]
-    environment: Environment
-    calibration: dict[str, float]
-
-
 def find_run(text: str) -> Path:
     """The folder of the run that a person named by its path or by its name in results/."""
     path = cli.path(text)

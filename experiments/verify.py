@@ -35,7 +35,7 @@ from experiments import records
 from experiments.weights import REMEDY, Weights, deployed, load_weights, sums
 from recipes import Recipe
 from reporting import standings
-from results import Record
+from reporting.standings import Record
 from verdict import PARAMETER_LIMIT, build_model, model_rules
 
 LOSS_TOLERANCE = 1e-5  # other processors change a loss by 1e-7; two seeds of a record differ by 3e-5 and more

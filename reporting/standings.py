@@ -9,18 +9,49 @@ import dataclasses
 import re
 import statistics
 import tomllib
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from support import intervals
 from support.rule import Rule, at_least, below
 
+import msgspec
+
 import results
+from results import Count, Environment, Interval, Percent, Positive, Seconds
 
 CATEGORIES = results.RECORDS / "categories.toml"
 COMMIT = re.compile("[0-9a-f]{40}")  # of code without changes
 SEEDS = 10  # of a record at least
 
-Record = dict[str, Any]  # results/records/<recipe>.json
+
+class RecordedRun(TypedDict):
+    """A run in a record; experiments/calibration.py has what the figures from calibration_error on are."""
+
+    seed: Count
+    final_test_accuracy: Percent
+    final_test_loss: float
+    training_time: Seconds
+    calibration_error: Percent
+    answered: Percent
+    answered_accuracy: Percent
+    coverage: list[Percent]
+
+
+class Record(TypedDict):
+    """The content of results/records/<recipe>.json. A single run has no deviation and no interval of the mean; date and
+    author are those of the commit."""
+
+    recipe: dict[str, Any]
+    total_parameters: Count
+    total_epochs: Positive | Annotated[float, msgspec.Meta(gt=0)]
+    runs: Annotated[list[RecordedRun], msgspec.Meta(min_length=1)]
+    mean: Percent
+    deviation: float | None
+    mean_ci95: Interval | None
+    date: NotRequired[str]
+    author: NotRequired[str]
+    environment: Environment
+    calibration: dict[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
