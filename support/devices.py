@@ -1,13 +1,18 @@
 """The device, and how much of the processor this process may use, which decides how many threads compute."""
 
+import ctypes
 import math
 import os
 import re
+import sys
 from pathlib import Path
 
 from support import UserError
 
 import torch
+
+# mallopt's numbers of settings of glibc's malloc, and their values in bytes: the most that it takes, and what is ample.
+M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = (-3, 32 << 20), (-1, 1 << 30)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -25,8 +30,17 @@ def prepare(name: str = "cpu", wanted_threads: int = 0) -> torch.device:
     a core. Raises UserError as `resolve_device` does."""
     torch.set_num_threads(threads(wanted=wanted_threads))
     torch.set_flush_denormal(True)  # denormal numbers make convolutions up to 40 times slower
+    keep_freed_memory()
     torch.backends.cudnn.deterministic = True
     return resolve_device(name)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc's malloc keep what is freed. Else the tensors of a step, of megabytes each, go back to the system and
+    are fetched again, page by page, at the next step."""
+    malloc_settings = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None  # musl has none
+    for setting in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD) if malloc_settings else ():
+        malloc_settings(*setting)
 
 
 def text(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import platform
 import runpy
 import subprocess
 import sys
@@ -94,3 +95,22 @@ def test_the_table_of_results_needs_no_torch(tmp_path):
     (tmp_path / "torch.py").write_text("import sys; sys.exit(1)")
     place = {**os.environ, "PYTHONPATH": str(tmp_path)}
     assert subprocess.run([sys.executable, "-c", "import results, recipes"], cwd=cli.ROOT, env=place).returncode == 0
+
+
+FREE = """
+from support import devices
+import torch
+devices.prepare()
+tensor, before = torch.ones(7 << 20), devices.text(devices.Path("/proc/self/statm"))  # 28 MB
+del tensor
+for pages in (before, devices.text(devices.Path("/proc/self/statm"))):
+    print(pages.split()[1])
+"""
+
+
+@pytest.mark.process
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc alone has the setting")
+def test_freed_memory_is_kept_for_the_next_step():
+    run = subprocess.run([sys.executable, "-c", FREE], cwd=cli.ROOT, capture_output=True, text=True, check=True)
+    before, after = map(int, run.stdout.split())
+    assert before - after < 100  # of 7,168 pages
