@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision import datasets, transforms
 from tqdm import tqdm
 
@@ -45,6 +46,7 @@ TO_TENSOR = transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))
 WARM_UP_BATCHES = 3  # wait for loaders and caches: not timed
 # {system: its recipe}; the other recipes are for size, not for speed
 HERE = {name: name for name in (*recipes.PUBLISHED, "default", "fast")} | {LIGHTNING: LIGHTNING_RECIPE}
+PRODUCT = 2048  # rows and columns of the matrices whose product stands for what the processor can do
 SPIN_COUNTS = 1000, 10_000, 100_000
 BUSY_LOOP = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): sum(range(100_000))"  # ends with its parent, too
 
@@ -136,6 +138,16 @@ def train_here(trainer: Trainer, take: Take) -> None:
     train.train(trainer, None, on_epoch_end=lambda evaluation: None, max_steps=sys.maxsize)
 
 
+def peak() -> float:
+    """Floating-point operations a second in products of two float32 matrices, on all threads: the best of some."""
+    matrix, seconds = torch.rand(PRODUCT, PRODUCT), []
+    for _ in range(10):
+        start = time.perf_counter()
+        matrix @ matrix
+        seconds.append(time.perf_counter() - start)
+    return 2 * PRODUCT**3 / min(seconds)
+
+
 @contextlib.contextmanager
 def busy_loops(count: int) -> Iterator[None]:
     """So many processes that each keep a core busy, ended at the end of the context."""
@@ -163,6 +175,14 @@ class Bench:
         """A recipe about to be trained on the CPU, on the images that all have here."""
         recipe = recipes.get_recipe(name, epochs=1000, dataset=recipes.Recipe().dataset)  # a slice is timed
         return Trainer(recipe, 0, torch.device("cpu"), self.images)
+
+    def operations(self, name: str) -> float:
+        """Floating-point operations that a recipe's whole training takes in convolutions and matrix products, forward
+        and backward, without evaluation and statistics."""
+        trainer = self.trainer(name)
+        with FlopCounterMode(display=False) as counter:
+            _, logits = trainer.step(next(trainer.batches(1)))
+        return counter.get_total_flops() / len(logits) * self.count * recipes.RECIPES[name].epochs
 
     def speeds(self) -> dict[str, dict[str, list[float]]]:
         """{system: {"elsewhere": [seconds per epoch, a round each], "here": […]}}, the two in turns."""
@@ -219,6 +239,7 @@ def main(argv: list[str] | None = None) -> None:
         "speeds": bench.speeds(),
         "whole": [] if arguments.quick else [bench.train_fast(f"--seed={seed}") for seed in range(bench.rounds)],
         "busy": [] if arguments.quick else bench.busy(),
+        "arithmetic": {"operations": bench.operations("fast"), "peak": peak()},
         "images": bench.count,
         "parameters": {name: bench.trainer(recipe).total_parameters for name, recipe in HERE.items()}
         | {EXAMPLES: models.count_parameters(models.build(EXAMPLES, 10))},

@@ -27,6 +27,7 @@ BENCH = {
         {"processes": 1, "threads": 2, "spin_count": 10_000, "alone": [10_500.0], "beside": [6500.0]},
         {"processes": 1, "threads": 2, "spin_count": 100_000, "alone": [10_000.0], "beside": [8000.0]},
     ],
+    "arithmetic": {"operations": 0.27e12, "peak": 300e9},
     "images": 60_000,
     "parameters": {"erav3": 19_098, "pytorch/examples": 1_199_882, "mine": 17_874},
     "epochs": {"pytorch/examples": 14},
@@ -62,6 +63,8 @@ def test_the_report_names_every_system_and_figure():
     assert "15 epochs of `erav3` as published would take 1,350 s, **150 times as long**" in text  # of 90 s, and 9 s
     assert "14 epochs of `pytorch/examples`'s mnist as published would take 700 s, **78 times as long**" in text
     assert "extrapolated from slices of some seconds of their training, 3 of each." in text
+    assert "are 0.27 TFLOP, forward and backward. At the 300 GFLOP/s" in text
+    assert "would take 0.90 s: the training reaches **10 % of that peak**" in text  # of 9 s
     quick = tables.render("speed", {"bench": BENCH | {"whole": [], "busy": []}})
     assert not any(words in quick for words in ("times as long", "images/s of `fast`", "GOMP_SPINCOUNT"))
 
@@ -80,6 +83,18 @@ def test_every_system_is_trained_its_own_way(name, mnist_folder, monkeypatch):
     benchmark.SYSTEMS[name](str(mnist_folder), take)
     assert not any(map(torch.equal, before, models[0].parameters()))
     assert benchmark.SYSTEMS.keys() >= set(recipes.PUBLISHED)
+
+
+def test_the_arithmetic_of_a_training_is_that_of_its_layers(mnist_folder, monkeypatch):
+    monkeypatch.setitem(recipes.RECIPES, "fast", recipes.get_recipe("fast", batch_size=100))
+    bench = benchmark.Bench(str(mnist_folder), quick=True)
+    layers = {(8, 1 * 9): 24**2, (16, 8 * 9): 12**2, (32, 16 * 9): 16, (32, 32 * 4): 9, (48, 32 * 4): 4, (10, 48): 1}
+    forward = [2 * filters * size * places for (filters, size), places in layers.items()]
+    # Backward as much again for the weights and for the inputs, but nothing for the frozen first layer.
+    expected = forward[0] + 2 * forward[1] + 3 * sum(forward[2:])
+    shown = bench.count * recipes.RECIPES["fast"].epochs
+    assert bench.operations("fast") == pytest.approx(expected * shown, rel=1e-6)
+    assert benchmark.peak() > 1e9
 
 
 class Timed(benchmark.Bench):
