@@ -8,10 +8,12 @@ training passes its epochs, iterables of batches (images, labels), through `take
 the published schedules are left out: the speed does not depend on them.
 """
 
+import concurrent.futures
 import contextlib
 import functools
 import itertools
 import logging
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -166,6 +168,7 @@ class Bench:
         self.images = data.load(recipes.Recipe().dataset, data_dir, "train")
         self.count = len(self.images) - recipes.Recipe().validation_images
         self.rounds, self.limit = (1, 0.5) if quick else (3, 2.5)
+        self.others = concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
     def turns(self, things: Iterable) -> Iterable:
         """Each of some things to be timed, round after round."""
@@ -184,15 +187,20 @@ class Bench:
             _, logits = trainer.step(next(trainer.batches(1)))
         return counter.get_total_flops() / len(logits) * self.count * recipes.RECIPES[name].epochs
 
+    def time_elsewhere(self, name: str) -> float:
+        """The seconds that an image takes in a slice of a published system's training: in a process of its own, which
+        has torch's settings and malloc's, not those of `devices.prepare`."""
+        return self.others.submit(time_slice, functools.partial(SYSTEMS[name], self.data_dir), self.limit).result()
+
     def speeds(self) -> dict[str, dict[str, list[float]]]:
         """{system: {"elsewhere": [seconds per epoch, a round each], "here": […]}}, the two in turns."""
         speeds = {name: {} for name in SYSTEMS | HERE}
         for name in self.turns(speeds):
-            trainings = {"elsewhere": functools.partial(SYSTEMS[name], self.data_dir)} if name in SYSTEMS else {}
+            if name in SYSTEMS:
+                speeds[name].setdefault("elsewhere", []).append(self.time_elsewhere(name) * self.count)
             if name in HERE:
-                trainings["here"] = functools.partial(train_here, self.trainer(HERE[name]))
-            for way, training in trainings.items():
-                speeds[name].setdefault(way, []).append(time_slice(training, self.limit) * self.count)
+                seconds = time_slice(functools.partial(train_here, self.trainer(HERE[name])), self.limit)
+                speeds[name].setdefault("here", []).append(seconds * self.count)
         return speeds
 
     def train_fast(self, *flags: str, processes: int = 1, threads: int = 0, spin_count: int = 0) -> dict[str, float]:
