@@ -197,7 +197,7 @@ def main(argv: list[str] | None = None) -> None:
     mnist = data.get_dataset(network.HANDWRITING)
     digits, held_out = data.split(data.load(network.HANDWRITING, data_dir, "train"), HELD_OUT, 0)
     data.DATASETS[NAME] = dataclasses.replace(mnist, classes=CLASSES)
-    changes = {"dataset": NAME, "epochs": 7, "whitening": False, "keep": 1.0, "label_smoothing": 0.0, **AUGMENTATION}
+    changes = {"dataset": NAME, "epochs": 7, "keep": 1.0, "label_smoothing": 0.0, **AUGMENTATION}
     trainer = Trainer(recipes.get_recipe("default", **changes), 0, device, examples(digits))
     train(trainer, None, lambda evaluation: print(f"{evaluation.accuracy:.2f} % of examples held out"))
     evaluation = evaluate(trainer.eval_model, data.Images(held_out.pixels, 0 * held_out.labels), CLASSES)
