@@ -38,9 +38,9 @@ def prepare(name: str = "cpu", wanted_threads: int = 0) -> torch.device:
 def keep_freed_memory() -> None:
     """Let glibc's malloc keep what is freed. Else the tensors of a step, of megabytes each, go back to the system and
     are fetched again, page by page, at the next step."""
-    malloc_settings = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None  # musl has none
-    for setting in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD) if malloc_settings else ():
-        malloc_settings(*setting)
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl has none
+        for setting in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+            libc.mallopt(*setting)
 
 
 def text(path: Path) -> str:
