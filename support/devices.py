@@ -37,7 +37,7 @@ def prepare(name: str = "cpu", wanted_threads: int = 0) -> torch.device:
 
 def keep_freed_memory() -> None:
     """Let glibc's malloc keep what is freed. Else the tensors of a step, of megabytes each, go back to the system and
-    are fetched again, page by page, at the next step."""
+    are fetched again, page by page, at the next step, until malloc has seen larger ones, as in an evaluation."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl has none
         for setting in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
             libc.mallopt(*setting)
