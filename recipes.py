@@ -121,7 +121,7 @@ AVERAGED = {  # the learning rate stays high to the end: an EMA, of a memory of 
 }
 MILD = {"degrees": 8, "translate": 0.06, "scale": 0.08, "shear": 4}  # augmentation: up to 1.7 pixels of shift
 SLIGHT = {"degrees": 4, "translate": 0.03, "scale": 0.04, "shear": 2}
-TINY = AVERAGED | SLIGHT | {  # for networks of so few parameters that they never fit what they are shown
+TINY = AVERAGED | {  # for networks of so few parameters that they never fit what they are shown
     "batch_size": 128, "learning_rate": 0.2, "final_div_factor": 100, "keep": 0.3, "batch_norm_images": 5120,
 }
 RECIPES = {recipe.name: recipe for recipe in (
@@ -147,8 +147,8 @@ RECIPES = {recipe.name: recipe for recipe in (
         name="under5k", architecture="under5k", epochs=19, batch_size=256, keep=0.2,
         **AVERAGED, label_smoothing=0.05, threads=1, **MILD,
     ),
-    Recipe(name="under1500", architecture="under1500", epochs=15, threads=1, **TINY),
-    Recipe(name="under700", architecture="under700", epochs=60, threads=1, **TINY),
+    Recipe(name="under1500", architecture="under1500", epochs=80, threads=1, **TINY, **MILD),
+    Recipe(name="under700", architecture="under700", epochs=60, threads=1, **TINY, **SLIGHT),
     Recipe(
         name="fashion", architecture="fashion", dataset="fashion-mnist", epochs=19, batch_size=256, keep=0.5,
         **AVERAGED, label_smoothing=0.05, threads=1, **SLIGHT,
